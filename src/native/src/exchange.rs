@@ -1,0 +1,156 @@
+//! What crosses the rooms of the native core: bytes going one way or the other into a parser, finished
+//! exchanges out of it. Nothing here knows about BPF, sockets, Python or OTLP.
+
+/// Which half of an exchange the bytes belong to, whoever observed them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Client to server.
+    Request,
+    /// Server to client.
+    Response,
+}
+
+/// Whether the observed process serves the connection or uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// The process answers: requests arrive on this socket.
+    Server,
+    /// The process asks: requests leave through this socket.
+    Client,
+}
+
+/// A piece of one direction's stream, in stream order.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// Captured bytes.
+    Data(&'a [u8]),
+    /// So many bytes went by uncaptured (a body's middle, sendfile) or were lost.
+    Gap(u64),
+}
+
+/// How a connection, or one direction of it, came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// This side will send no more bytes (FIN).
+    Fin(Side),
+    /// The local process closed the socket: both sides are over.
+    Closed,
+    /// The connection broke; the errno, positive (ECONNRESET, EPIPE, ETIMEDOUT...).
+    Broken(i32),
+    /// The observed process ended with the connection open.
+    ProcessExit,
+    /// Records of this connection were lost (ring full) and what is pending was counted elsewhere: forget it
+    /// without a word to the sink other than `abandoned`.
+    Lost,
+}
+
+/// What a parser says after each feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// These bytes are not of this protocol: nothing more will come of this connection.
+    NotMine,
+    /// The protocol ended here (101 Switching Protocols, CONNECT): the rest of the connection is another's.
+    Ended,
+}
+
+/// Why an exchange has no proper end; `error.type` on span and metric where no status code says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ErrorKind {
+    /// The connection was reset or broke before the response was whole.
+    ConnectionReset,
+    /// The peer closed in good order before the response was whole.
+    ConnectionClosed,
+    /// The kernel gave up on the peer (ETIMEDOUT).
+    Timeout,
+    /// The observed process ended before the response was whole.
+    ProcessExit,
+    /// What came back is not a response of this protocol.
+    InvalidResponse,
+}
+
+impl ErrorKind {
+    /// The value of `error.type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionReset => "connection_reset",
+            Self::ConnectionClosed => "connection_closed",
+            Self::Timeout => "timeout",
+            Self::ProcessExit => "process_exit",
+            Self::InvalidResponse => "invalid_response",
+        }
+    }
+}
+
+/// One finished exchange: a request with its response, or with the reason why there is none.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// CLOCK_BOOTTIME of the request's first byte.
+    pub start_ns: u64,
+    /// CLOCK_BOOTTIME of the response's last byte, or of the event that ended the exchange.
+    pub end_ns: u64,
+    /// Set where the exchange did not end as the protocol wants it to.
+    pub error: Option<ErrorKind>,
+    /// What the protocol has to say.
+    pub detail: Detail<'a>,
+}
+
+/// The protocol's part of an exchange.
+#[derive(Debug)]
+pub enum Detail<'a> {
+    /// HTTP/1.0, HTTP/1.1 (and, later, HTTP/2).
+    Http(Http<'a>),
+}
+
+/// An HTTP request and its response (RFC 9110, 9112). Slices borrow from the parser's buffers and hold the
+/// bytes as they were on the wire: percent-encoding, case and stray bytes included.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Http<'a> {
+    /// The method's token.
+    pub method: &'a [u8],
+    /// The request target as sent: origin, absolute, authority or asterisk form.
+    pub target: &'a [u8],
+    /// Minor version of HTTP/1: 0 or 1 (the request's).
+    pub minor_version: u8,
+    /// Final status code; `None` where no final response was seen.
+    pub status: Option<u16>,
+    /// Host header of the request.
+    pub host: Option<&'a [u8]>,
+    /// User-Agent header.
+    pub user_agent: Option<&'a [u8]>,
+    /// First X-Forwarded-For (or RFC 7239 Forwarded `for=`) element, as sent.
+    pub forwarded_for: Option<&'a [u8]>,
+    /// X-Forwarded-Proto or Forwarded `proto=`.
+    pub forwarded_proto: Option<&'a [u8]>,
+    /// W3C traceparent header, unchecked; `None` if it came more than once.
+    pub traceparent: Option<&'a [u8]>,
+    /// W3C tracestate header(s); more than one are joined with a comma.
+    pub tracestate: Option<&'a [u8]>,
+    /// Bytes of the request's body, transfer coding removed.
+    pub request_body_bytes: u64,
+    /// Bytes of the response's body, transfer coding removed.
+    pub response_body_bytes: u64,
+}
+
+/// Where a parser puts what it finds.
+pub trait Sink {
+    /// A request was understood (its head is whole): it is in flight from now on. Each `begin` is followed by
+    /// exactly one `exchange` or `abandoned` for the same connection, in order.
+    fn begin(&mut self, method: &[u8]);
+    /// The oldest request in flight is finished.
+    fn exchange(&mut self, exchange: &Exchange<'_>);
+    /// The oldest request in flight will never be finished here (`End::Lost`, or a wrong guess withdrawn).
+    fn abandoned(&mut self);
+}
+
+/// A protocol's parser for one connection. Sans-IO: it has no clock, no socket, no log. It never panics and
+/// its memory is bounded, whatever the bytes are.
+pub trait Parser {
+    /// Takes what went one way. `ts_ns` is when the operation that moved these bytes ended.
+    fn feed(&mut self, side: Side, ts_ns: u64, input: Input<'_>, sink: &mut dyn Sink) -> Verdict;
+    /// Takes the end of the connection or of one side.
+    fn end(&mut self, ts_ns: u64, end: End, sink: &mut dyn Sink) -> Verdict;
+    /// Requests in flight.
+    fn in_flight(&self) -> usize;
+}

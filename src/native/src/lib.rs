@@ -1,0 +1,3 @@
+//! The native core of otel-ebpf: bytes from the kernel's ring become finished requests and metrics.
+
+pub mod exchange;

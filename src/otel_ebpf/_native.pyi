@@ -1,0 +1,163 @@
+"""The native core as Python sees it: bytes in the kernel become finished requests, handed over in batches.
+
+Built from src/native; `tests/unit/test_native_stub.py` keeps this file honest.
+"""
+
+from typing import Literal, NamedTuple, final
+
+__version__: str
+
+class NativeError(Exception):
+    """The core could not do what was asked; `.args[0]` is for people. Kinds: see `kind`."""
+
+    kind: Literal["permission", "no_btf", "load", "attach", "closed", "argument"]
+
+class Process(NamedTuple):
+    """A process that the core met. `key` is unique for the life of the session (a tgid is not)."""
+
+    key: int
+    tgid: int
+    ppid: int  # 0 where not known
+    uid: int
+    start_boottime_ns: int
+    cgroup_id: int
+    comm: str  # of the leader, at most 15 characters
+    args: list[str]  # argv at exec, perhaps cut; empty where the exec was not seen
+
+class Line(NamedTuple):
+    """One finished request, for people."""
+
+    process_key: int
+    role: Literal["server", "client"]
+    start_unix_ns: int
+    duration_ns: int
+    client: str  # "address:port", "[v6]:port" or "unix:path"
+    server: str
+    method: str
+    target: str  # path as sent, redacted, cut at 2,048 characters
+    route: str  # "" where unset
+    status: int  # 0 where there was none
+    error_type: str  # "" on success
+    request_body_bytes: int
+    response_body_bytes: int
+    trace_id: str  # 32 hex digits, "" where no span was made
+    span_id: str
+
+class Histogram(NamedTuple):
+    """Cumulative since the series began; bounds are the conventions' (`_native.DURATION_BOUNDS_S`, or `_native.SIZE_BOUNDS`)."""
+
+    count: int
+    sum: float  # seconds, or bytes
+    min: float
+    max: float
+    buckets: list[int]
+
+class HttpSeries(NamedTuple):
+    """One series of http.{server,client}.request.*: everything but the process is an attribute of its points."""
+
+    process_key: int
+    role: Literal["server", "client"]
+    start_unix_ns: int
+    method: str  # a known one or "_OTHER"; "" in the overflow series
+    scheme: str
+    route: str  # "" where unset
+    status: int  # 0 where there was none
+    error_type: str  # "" on success
+    protocol_version: str  # "1.0" or "1.1"
+    server_address: str
+    server_port: int  # 0 where unset
+    overflow: bool  # cardinality limit: otel.metric.overflow=true, no other attribute
+    duration: Histogram
+    request_body: Histogram | None
+    response_body: Histogram | None
+
+class ActiveSeries(NamedTuple):
+    """http.server.active_requests."""
+
+    process_key: int
+    method: str
+    scheme: str
+    value: int
+
+class SpanBatch(NamedTuple):
+    """Finished spans of one process: `spans` is a run of encoded `ScopeSpans.spans` fields (tag, length, Span)."""
+
+    process_key: int
+    count: int
+    spans: bytes
+
+class ProgramStats(NamedTuple):
+    name: str
+    hook: str
+    run_count: int
+    run_time_ns: int
+    missed: int
+
+DURATION_BOUNDS_S: list[float]
+SIZE_BOUNDS: list[float]
+
+def probe_hooks() -> Literal["sock_length", "fexit", "none"]:
+    """Which pair of hooks this kernel has; looks only at BTF, loads nothing."""
+
+def encode_traces(batches: list[tuple[bytes, bytes]], scope_name: str, scope_version: str, schema_url: str) -> bytes:
+    """An ExportTraceServiceRequest from (encoded Resource message, SpanBatch.spans) pairs."""
+
+@final
+class Session:
+    """BPF programs loaded and attached, and the thread that drains their ring.
+
+    Raises NativeError. `close()` (also at exit and in `with`) detaches all and joins the thread; nothing is
+    pinned, so the kernel detaches even after kill -9.
+    """
+
+    def __init__(
+        self,
+        *,
+        ring_bytes: int = 8 << 20,  # a power of two and a multiple of the page
+        select_unknown: bool = True,  # capture processes that have no verdict yet
+        spans: bool = True,
+        spans_per_second: int = 1000,  # 0: no limit
+        span_queue_bytes: int = 16 << 20,  # spans beyond it are dropped and counted
+        lines: bool = False,
+        line_queue: int = 4096,
+        routes: Literal["infer", "unset"] = "infer",
+        max_routes_per_service: int = 200,
+        max_series: int = 2000,  # per process
+        sampler: str = "parentbased_always_on",  # OTEL_TRACES_SAMPLER's names
+        sampler_arg: float = 1.0,
+        stats: bool = False,  # bpf_stats: run time by program
+        ports: list[int] | None = None,  # capture only connections with one of these ports; None: all
+    ) -> None: ...
+    @property
+    def hooks(self) -> Literal["sock_length", "fexit"]: ...
+    def set_verdict(
+        self,
+        process_key: int,
+        selected: bool,
+        include_ports: list[tuple[int, int]] | None = None,  # inclusive ranges of the server's port; None: all
+        exclude_ports: list[tuple[int, int]] | None = None,
+    ) -> None:
+        """Says whether a process is watched. What was held of an unselected process is discarded, not counted as seen."""
+    def wait(self, timeout_s: float) -> bool:
+        """Blocks (without the GIL) until there is something new to take or the time is over."""
+    def take_processes(self) -> list[Process]:
+        """Processes met since the last call: each wants a verdict."""
+    def take_exits(self) -> list[int]:
+        """Keys of processes that ended and whose last spans and series have been handed out."""
+    def take_spans(self, max_bytes: int = 4 << 20) -> list[SpanBatch]: ...
+    def take_lines(self, limit: int = 1000) -> list[Line]: ...
+    def read_http_series(self) -> list[HttpSeries]:
+        """All series, cumulative; those of ended processes once more, then never again."""
+    def read_active(self) -> list[ActiveSeries]: ...
+    def counters(self) -> dict[str, int]:
+        """Exact accounting: `requests.seen`, `spans.exported`, `spans.dropped.<reason>`, `records.<...>`.
+
+        requests.seen = spans.taken + sum(spans.dropped.*) + spans.queued, at any moment. Reasons: unsampled, budget,
+        queue_full, ring_full, disabled.
+        """
+    def program_stats(self) -> list[ProgramStats]: ...
+    def flush(self) -> None:
+        """Drains the ring and pairs what is there; in-flight requests stay in flight."""
+    def close(self) -> None: ...
+    def __enter__(self) -> Session: ...
+    def __exit__(self, *exc: object) -> None: ...
