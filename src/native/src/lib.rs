@@ -1,3 +1,6 @@
 //! The native core of otel-ebpf: bytes from the kernel's ring become finished requests and metrics.
 
+pub mod aggregate;
+pub mod conn;
 pub mod exchange;
+pub mod otlp;
