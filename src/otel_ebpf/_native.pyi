@@ -46,7 +46,7 @@ class Line(NamedTuple):
 class Histogram(NamedTuple):
     """Cumulative since the series began; bounds are the conventions' (`_native.DURATION_BOUNDS_S`, or `_native.SIZE_BOUNDS`)."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count
     sum: float  # seconds, or bytes
     min: float
     max: float
@@ -83,7 +83,7 @@ class SpanBatch(NamedTuple):
     """Finished spans of one process: `spans` is a run of encoded `ScopeSpans.spans` fields (tag, length, Span)."""
 
     process_key: int
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count
     spans: bytes
 
 class ProgramStats(NamedTuple):

@@ -1,0 +1,74 @@
+"""`otel-ebpf check`: what this machine can do and what it lacks."""
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from otel_ebpf.capture.host import Host
+from otel_ebpf.capture.preflight import Finding, Status, preflight
+
+_SIGN: dict[Status, tuple[str, str]] = {"pass": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
+_WORST: tuple[Status, ...] = ("fail", "warn", "pass")
+
+
+@click.command("check")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the findings.")
+@click.option("--fix", is_flag=True, help="Mount tracefs, debugfs and bpffs where they are missing; nothing else.")
+def command(output: str, fix: bool) -> None:
+    """Says for each thing that capture depends on: pass, warn or fail, why, and how to fix it.
+
+    Changes nothing, unless --fix is given. Exits with 1 if something fails, else with 0.
+    """
+    findings = preflight(Host())
+    if fix and any(_mount(finding) for finding in findings):
+        findings = preflight(Host())
+    worst = next(status for status in _WORST if any(finding.status == status for finding in findings))
+    if output == "json":
+        click.echo(json.dumps({"status": worst, "checks": [_as_dict(finding) for finding in findings]}, indent=2))
+    else:
+        _print(findings)
+    sys.exit(1 if worst == "fail" else 0)
+
+
+def _mount(finding: Finding) -> bool:
+    if finding.mount is None:
+        return False
+    fstype, path = finding.mount
+    if not Path(path).is_dir():
+        click.echo(f"{path} is not there: this kernel has no {fstype}", err=True)
+        return False
+    done = subprocess.run(["mount", "-t", fstype, fstype, path], capture_output=True, text=True, check=False)
+    click.echo(done.stderr.strip() or f"mounted {fstype} at {path}", err=True)
+    return done.returncode == 0
+
+
+def _as_dict(finding: Finding) -> dict[str, str]:
+    return {key: getattr(finding, key) for key in ("id", "title", "status", "why", "fix")}
+
+
+def _print(findings: list[Finding]) -> None:
+    indent = 8 + max(len(finding.title) for finding in findings)
+    for finding in findings:
+        sign, colour = _SIGN[finding.status]
+        head = f"{click.style(f'{sign:>4}', fg=colour)}  {finding.title:<{indent - 8}}  "
+        click.echo(head + _wrapped(finding.why, indent))
+        if finding.fix:
+            click.echo(" " * indent + click.style("fix: ", bold=True) + _wrapped(finding.fix, indent + 5))
+    counts = Counter(finding.status for finding in findings)
+    click.echo(f"\n{counts['pass']} fine, {counts['warn']} to know, {counts['fail']} in the way")
+    if counts["fail"]:
+        click.echo("`otel-ebpf run` will not work here until what is in the way is gone.")
+
+
+def _wrapped(text: str, indent: int) -> str:
+    if not sys.stdout.isatty():
+        return text  # a line is a finding, for grep
+    width = max(shutil.get_terminal_size().columns, indent + 30)
+    blank = " " * indent
+    return textwrap.fill(text, width, initial_indent=blank, subsequent_indent=blank, break_on_hyphens=False).lstrip()

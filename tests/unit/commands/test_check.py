@@ -1,0 +1,69 @@
+"""`otel-ebpf check` on this very machine, as a person or a script would run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from otel_ebpf.capture.preflight import Finding
+from otel_ebpf.commands import check
+
+OTEL_EBPF = Path(sys.executable).with_name("otel-ebpf")
+
+
+def run(*args: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, str(OTEL_EBPF), "check", *args], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_this_machine_can_capture() -> None:
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 in the way" in done.stdout
+    assert "\x1b" not in done.stdout  # colours are for terminals
+
+
+def test_json_says_the_same() -> None:
+    done = run("-o", "json")
+    report = json.loads(done.stdout)
+    assert report["status"] in {"pass", "warn"}
+    assert all(set(each) == {"id", "title", "status", "why", "fix"} for each in report["checks"])
+    by_id = {each["id"]: each for each in report["checks"]}
+    assert by_id["btf"]["status"] == by_id["hooks"]["status"] == by_id["ring"]["status"] == "pass"
+
+
+def test_without_privileges_it_fails_and_names_the_capabilities() -> None:
+    prefix = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
+    done = run("-o", "json", prefix=prefix)
+    report = json.loads(done.stdout)
+    failing = {each["id"] for each in report["checks"] if each["status"] == "fail"}
+    assert done.returncode == 1
+    assert {"cap_bpf", "cap_perfmon", "ring"} <= failing
+
+
+def test_it_mounts_nothing_unless_asked() -> None:
+    """In a mount namespace of its own, so that nothing stays mounted here."""
+
+    def mounted(*args: str) -> str:
+        script = f"umount -q /sys/fs/bpf; {OTEL_EBPF} check {' '.join(args)} >&2; cat /proc/self/mounts"
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout
+
+    assert " /sys/fs/bpf bpf " not in mounted()
+    assert " /sys/fs/bpf bpf " in mounted("--fix")
+
+
+@pytest.mark.parametrize(("status", "code"), [("pass", 0), ("warn", 0), ("fail", 1)])
+def test_exit_code(monkeypatch: pytest.MonkeyPatch, status: str, code: int) -> None:
+    finding = Finding("x", "X", status, "because", "do this")  # type: ignore[arg-type]
+    monkeypatch.setattr(check, "preflight", lambda host: [finding])
+    result = CliRunner().invoke(check.command)
+    assert result.exit_code == code
+    assert "because" in result.output
+    assert "fix: do this" in result.output
