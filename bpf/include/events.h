@@ -15,7 +15,7 @@
 #define OTEL_EBPF_EVENTS_H
 
 #define COMM_LEN 16
-#define UNIX_PATH_LEN 108
+#define UNIX_PATH_LEN 128 /* sun_path has 108; a power of two for the verifier */
 #define EXEC_ARGS_LEN 512
 
 enum event_kind {
@@ -41,6 +41,7 @@ enum event_flags {
 enum close_how {
 	CLOSE_FIN = 0,	 /* orderly: EOF read, or closed by the local side */
 	CLOSE_RESET = 1, /* ECONNRESET, EPIPE, ETIMEDOUT...: `err` has the errno */
+	CLOSE_GONE = 2,	 /* the socket is closed both ways; `err` is set where the peer or the kernel broke it */
 };
 
 struct ev_hdr {
@@ -75,7 +76,6 @@ struct ev_open {
 	__u64 start_boottime_ns; /* of the process's leader */
 	__u8 comm[COMM_LEN]; /* of the process's leader */
 	__u8 unix_path[UNIX_PATH_LEN]; /* bound path of whichever end has one; abstract ones start with '@' */
-	__u8 pad2[4];
 };
 
 struct ev_close {
@@ -94,6 +94,93 @@ struct ev_exec {
 	__u32 args_len; /* bytes of args in use: argv, NUL-separated, perhaps cut */
 	__u32 pad;
 	__u8 args[EXEC_ARGS_LEN];
+};
+
+/* ---- maps ---- */
+
+enum verdict {
+	VERDICT_NO = 0,
+	VERDICT_YES = 1,
+};
+
+/* Indices of the `counters` map: what went by, and what was lost, by reason. */
+enum counter {
+	COUNT_SEGMENTS = 0,	 /* segment records written */
+	COUNT_LOST_SEGMENT,	 /* segment records the ring had no room for */
+	COUNT_LOST_OTHER,	 /* other records the ring had no room for */
+	COUNT_LOST_EXCHANGE,	 /* exchanges counted in the overflow map */
+	COUNT_OVERFLOW_FULL,	 /* ... that found the overflow map full: only this number remains */
+	COUNT_UNREADABLE,	 /* user memory that could not be read at that moment */
+	COUNT_NO_BUFFER,	 /* operations without a user buffer: sendfile, splice, io_uring */
+	COUNT_COMPAT,		 /* operations of 32-bit processes, whose arguments are not read */
+	COUNT_MAX,
+};
+#define COUNTER_MAX 16
+
+#define DURATION_BUCKETS 15
+
+struct overflow_key {
+	__u32 tgid;
+	__u16 status; /* 0: no response */
+	__u8 server;  /* 1: requests arrive on the socket */
+	__u8 pad;
+};
+
+struct overflow_value {
+	__u64 count;
+	__u64 sum_ns;
+	__u64 buckets[DURATION_BUCKETS]; /* bounds: the conventions' */
+};
+
+/* One direction of a connection. */
+struct half {
+	__u64 off;	/* stream bytes so far */
+	__u64 burst_ts; /* first operation of the burst */
+	__u32 seq;	/* TCP: sequence number that belongs to `off` */
+	__u32 burst_cap; /* bytes captured of this burst */
+	__u64 body_left; /* bytes of a body of known length still to come */
+	__u32 tail;	/* the last four captured bytes */
+	__u8 body;	/* the head is over, its body's length is not known here: capture edges only */
+	__u8 pad[3];
+};
+
+/* Where the bytes of the operation at hand are. iovcnt 0: `base` is the buffer itself; else `base` is an array
+ * of struct iovec. It stands in the connection and not on the stack because the verifier would follow every
+ * value of the cursor through the loop over iovecs.
+ */
+struct user_buffer {
+	__u64 base;
+	__u64 at_used; /* cursor: bytes used of the iovec below */
+	__u64 done;    /* bytes gathered by the current call */
+	__u32 iovcnt;
+	__u32 at; /* cursor: first iovec not used up */
+};
+
+enum conn_state {
+	CONN_NEW = 0,
+	CONN_WATCHED = 1,
+	CONN_IGNORED = 2, /* not ours for good */
+	CONN_UNSELECTED = 3, /* until the selection changes */
+};
+
+struct conn {
+	__u64 id;
+	__u32 tgid;
+	__u32 generation;
+	__u8 state; /* enum conn_state */
+	__u8 tcp;   /* `seq` is meaningful */
+	__u8 announced; /* EV_OPEN is in the ring */
+	__u8 last_dir;	/* enum event_dir + 1 */
+	__u8 lost;	/* flags for the next record: EV_F_LOST, EV_F_COUNTED */
+	__u8 broken;	/* a record of the current exchange was lost: see `muted` */
+	__u8 muted;	/* the current exchange is in the overflow map: nothing of it goes to the ring */
+	__u8 response_dir; /* enum event_dir + 1, once known: the way that began with "HTTP/1." */
+	__u8 old;	/* older than the agent, or not known to be younger */
+	__u8 pad1[3];
+	__u16 mmsg;	/* messages done in a sendmmsg/recvmmsg */
+	__u16 ops;
+	struct half half[2];
+	struct user_buffer buffer;
 };
 
 #endif

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/* Socket operations of TCP and unix stream sockets, as segments of their connections' two streams.
+ *
+ * One handler (on_operation) serves every hook. Where the kernel has the tracepoints sock_send_length and
+ * sock_recv_length (6.3) they are used; elsewhere fexit on the functions they stand in. The user's bytes are
+ * found through the task's registers, the connection's state through socket storage.
+ *
+ * Stream offsets of TCP come from the sequence numbers (copied_seq, write_seq): an operation that no hook
+ * sees (splice out of a socket, io_uring where it does not pass) shows as a hole of the right size, and
+ * MSG_PEEK can't be counted twice.
+ */
+#include "kernel.h"
+#include "events.h"
+#include "maps.h"
+#include "buffer.h"
+#include "emit.h"
+#include "walk.h"
+
+/* Names the record types in BTF, from which Rust's view is generated. */
+const struct ev_hdr *type_hdr;
+const struct ev_open *type_open;
+const struct ev_segment *type_segment;
+const struct ev_close *type_close;
+const struct ev_exec *type_exec;
+const enum event_kind type_kind;
+const enum event_dir type_dir;
+const enum event_flags type_flags;
+const enum close_how type_how;
+const enum verdict type_verdict;
+const enum counter type_counter;
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Never re-used: the CPU in the upper bits, a count below. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} next_id SEC(".maps");
+
+static __always_inline __u64 new_id(void)
+{
+	__u32 zero = 0;
+	__u64 *n = bpf_map_lookup_elem(&next_id, &zero);
+
+	return n ? ((__u64)(bpf_get_smp_processor_id() + 1) << 48) | ++*n : 0;
+}
+
+/* Has either side moved bytes before this operation? */
+static __always_inline bool is_old(struct tcp_sock *tp, int ret, int dir)
+{
+	__u32 received = tp->copied_seq - (tp->rcv_nxt - (__u32)tp->bytes_received);
+	__u32 sent = tp->write_seq - (tp->snd_una - (__u32)tp->bytes_acked);
+
+	if (dir == DIR_RECV)
+		received -= ret;
+	else
+		sent -= ret;
+	return received > 1 || sent > 1; /* SYN or FIN may be counted */
+}
+
+static __noinline int open_conn(struct conn *c, struct sock *sk, int ret, int dir)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	c->id = new_id();
+	c->old = true;
+	if (tp) {
+		c->tcp = true;
+		c->old = is_old(tp, ret, dir);
+		c->half[DIR_RECV].seq = tp->copied_seq - (dir == DIR_RECV ? ret : 0);
+		c->half[DIR_SEND].seq = tp->write_seq - (dir == DIR_SEND ? ret : 0);
+	}
+	return 0;
+}
+
+static __noinline bool port_wanted(struct sock *sk)
+{
+	__u32 local = BPF_CORE_READ(sk, __sk_common.skc_num);
+	__u32 remote = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	__u8 *l, *r;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
+		return false;
+	l = bpf_map_lookup_elem(&ports, &local);
+	r = bpf_map_lookup_elem(&ports, &remote);
+	return (l && *l) || (r && *r);
+}
+
+static __noinline int select_conn(struct conn *c, struct sock *sk, __u32 tgid)
+{
+	__u8 *verdict = bpf_map_lookup_elem(&verdicts, &tgid);
+	bool yes = verdict ? *verdict == VERDICT_YES : select_unknown;
+
+	c->tgid = tgid;
+	c->generation = selection_generation;
+	if (yes && port_filter)
+		yes = port_wanted(sk);
+	c->state = yes ? CONN_WATCHED : CONN_UNSELECTED;
+	return 0;
+}
+
+static __always_inline bool is_stream(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	if (family == AF_INET || family == AF_INET6)
+		return sk->sk_protocol == IPPROTO_TCP;
+	return family == AF_UNIX && sk->sk_type == SOCK_STREAM;
+}
+
+static __noinline int emit_close(struct op *o, __u32 how, int err)
+{
+	struct ev_close *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+
+	if (!e) {
+		count(COUNT_LOST_OTHER);
+		return 0;
+	}
+	fill_header(&e->h, o, EV_CLOSE);
+	o->c->lost = 0;
+	e->how = how;
+	e->err = err;
+	bpf_ringbuf_submit(e, wake_flag(o->ts));
+	return 0;
+}
+
+/* Nothing was moved: end of file, or an error that ends the connection. */
+static __noinline int on_no_bytes(struct op *o, int ret)
+{
+	struct conn *c = o->c;
+	struct sock *sk = o->sk;
+
+	if (c->state != CONN_WATCHED || !c->announced)
+		return 0;
+	if (ret < 0)
+		emit_close(o, CLOSE_RESET, -ret);
+	else if (o->dir == DIR_RECV && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)
+		emit_close(o, CLOSE_FIN, 0);
+	return 0;
+}
+
+/* Moves the stream on by this operation; bytes that no hook saw become a hole before it. */
+static __always_inline void advance(struct op *o, int ret)
+{
+	struct half *h = o->half;
+
+	if (o->c->tcp) {
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(o->sk);
+
+		if (tp) {
+			__u32 end = o->dir == DIR_RECV ? tp->copied_seq : tp->write_seq;
+			__s32 hole = end - ret - h->seq;
+
+			if (hole > 0)
+				h->off += hole;
+			h->seq = end;
+		}
+	}
+	o->off = h->off;
+	h->off += ret;
+}
+
+/* The other side had the word before: what was being followed this way may be over. */
+static __always_inline void begin_burst(struct op *o)
+{
+	struct conn *c = o->c;
+	struct half *h = o->half;
+
+	c->last_dir = o->dir + 1;
+	o->burst_start = true;
+	h->burst_ts = o->ts;
+	h->burst_cap = 0;
+	h->tail = 0;
+	h->body = false;
+	if (c->response_dir && c->response_dir != o->dir + 1) { /* a new request */
+		struct half *response = &c->half[o->dir == DIR_RECV ? DIR_SEND : DIR_RECV];
+
+		response->body_left = 0; /* a HEAD's Content-Length, say */
+		if (!h->body_left) {
+			c->broken = false;
+			c->muted = false;
+		}
+	}
+}
+
+static __always_inline int on_operation(struct sock *sk, int ret, int flags, int dir)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct op o = {.sk = sk, .task = task, .dir = dir};
+	struct conn *c;
+	__u32 tgid;
+
+	if (!is_stream(sk))
+		return 0;
+	if (ret == -EAGAIN || ret == -EINTR || (ret <= -ERESTARTSYS && ret >= -ERESTART_LAST))
+		return 0;
+	if (dir == DIR_RECV && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
+		return 0;
+	if (task->flags & PF_KTHREAD)
+		return 0;
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	if (tgid == self_tgid)
+		return 0;
+	c = bpf_sk_storage_get(&conns, sk, 0, ret > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (!c || c->state == CONN_IGNORED)
+		return 0;
+	if (c->id == 0)
+		open_conn(c, sk, ret, dir);
+	if (c->tgid != tgid || c->generation != selection_generation)
+		select_conn(c, sk, tgid);
+	if (c->state != CONN_WATCHED) {
+		c->old = true;
+		return 0;
+	}
+	if ((++c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &c->id)) {
+		c->state = CONN_IGNORED;
+		return 0;
+	}
+	o.c = c;
+	o.b = &c->buffer;
+	o.half = &c->half[dir & 1];
+	o.tgid = tgid;
+	o.ts = bpf_ktime_get_boot_ns();
+	if (ret <= 0) {
+		c->mmsg = 0;
+		return on_no_bytes(&o, ret);
+	}
+	advance(&o, ret);
+	if (c->last_dir != dir + 1)
+		begin_burst(&o);
+	else
+		o.burst_start = o.half->burst_cap == 0;
+	if (c->muted)
+		return 0;
+	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
+		     find_buffer(task, c);
+	if (c->broken && o.burst_start) {
+		int status = response_status(&o);
+
+		if (status >= 200 && status < 600) {
+			c->response_dir = dir + 1;
+			count_overflow(&o, status);
+			c->lost |= EV_F_LOST | EV_F_COUNTED;
+			c->broken = false;
+			c->muted = true;
+			return 0;
+		}
+	}
+	if (!c->announced && announce(&o)) {
+		lost_record(&o);
+		return 0;
+	}
+	if (ret <= SMALL && !o.half->body_left && o.readable)
+		return emit_small(&o, ret);
+	if (o.half->burst_cap && o.half->tail == CRLFCRLF)
+		o.half->body = true;
+	{
+		struct walk w = {.o = &o, .left = ret};
+
+		bpf_loop(MAX_STEPS, walk_step, &w, 0);
+	}
+	return 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sock_send_length, struct sock *sk, int ret, int flags)
+{
+	return on_operation(sk, ret, 0, DIR_SEND);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(sock_recv_length, struct sock *sk, int ret, int flags)
+{
+	return on_operation(sk, ret, flags, DIR_RECV);
+}
+
+/* Kernels before 6.3, and those with fexit only. `__sock_sendmsg` is what system calls use where both exist
+ * (86a7e0b69bd5 and its backports).
+ */
+SEC("fexit/__sock_sendmsg")
+int BPF_PROG(inner_sock_sendmsg_exit, struct socket *sock, struct msghdr *msg, int ret)
+{
+	return on_operation(sock->sk, ret, 0, DIR_SEND);
+}
+
+SEC("fexit/sock_sendmsg")
+int BPF_PROG(sock_sendmsg_exit, struct socket *sock, struct msghdr *msg, int ret)
+{
+	return on_operation(sock->sk, ret, 0, DIR_SEND);
+}
+
+SEC("fexit/sock_recvmsg")
+int BPF_PROG(sock_recvmsg_exit, struct socket *sock, struct msghdr *msg, int flags, int ret)
+{
+	return on_operation(sock->sk, ret, flags, DIR_RECV);
+}
+
+/* sendfile and splice before 6.5 (MSG_SPLICE_PAGES) do not pass sendmsg. */
+SEC("fexit/kernel_sendpage")
+int BPF_PROG(kernel_sendpage_exit, struct socket *sock, struct page *page, int offset, unsigned long size, int flags,
+	     int ret)
+{
+	return on_operation(sock->sk, ret, 0, DIR_SEND);
+}
+
+/* May run in another task's context or in a softirq: the process is the connection's. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
+{
+	struct op o = {.sk = sk};
+	struct conn *c;
+
+	if (newstate != TCP_CLOSE && newstate != TCP_FIN_WAIT1 && newstate != TCP_LAST_ACK)
+		return 0;
+	c = bpf_sk_storage_get(&conns, sk, 0, 0);
+	if (!c || c->state != CONN_WATCHED)
+		return 0;
+	o.c = c;
+	o.dir = DIR_SEND;
+	o.tgid = c->tgid;
+	o.ts = bpf_ktime_get_boot_ns();
+	if (newstate == TCP_CLOSE && c->broken) {
+		count_overflow(&o, 0);
+		c->lost |= EV_F_COUNTED;
+		c->broken = false;
+	}
+	if (!c->announced)
+		return 0;
+	if (newstate != TCP_CLOSE)
+		return emit_close(&o, CLOSE_FIN, 0);
+	return emit_close(&o, CLOSE_GONE, BPF_CORE_READ(sk, sk_err));
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linux_binprm *bprm)
+{
+	struct ev_exec *e;
+	__u64 start, len;
+
+	if (p->tgid == self_tgid)
+		return 0;
+	e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+	if (!e) {
+		count(COUNT_LOST_OTHER);
+		return 0;
+	}
+	__builtin_memset(&e->h, 0, sizeof(e->h));
+	e->h.kind = EV_EXEC;
+	e->h.tgid = p->tgid;
+	e->h.ts_ns = bpf_ktime_get_boot_ns();
+	e->ppid = BPF_CORE_READ(p, real_parent, tgid);
+	e->uid = bpf_get_current_uid_gid();
+	e->cgroup_id = bpf_get_current_cgroup_id();
+	e->start_boottime_ns = BPF_CORE_READ(p, group_leader, start_boottime);
+	BPF_CORE_READ_STR_INTO(&e->comm, p, comm);
+	e->pad = 0;
+	start = BPF_CORE_READ(p, mm, arg_start);
+	len = BPF_CORE_READ(p, mm, arg_end) - start;
+	if (len > EXEC_ARGS_LEN)
+		len = EXEC_ARGS_LEN;
+	e->args_len = bpf_probe_read_user(e->args, len, (void *)start) ? 0 : len;
+	/* woken at once: a short-lived process's /proc entry is soon gone */
+	bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(sched_process_exit, struct task_struct *p)
+{
+	struct ev_hdr *e;
+
+	if (p->signal->live.counter != 0 || p->tgid == self_tgid)
+		return 0;
+	e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+	if (!e) {
+		count(COUNT_LOST_OTHER);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = EV_EXIT;
+	e->tgid = p->tgid;
+	e->ts_ns = bpf_ktime_get_boot_ns();
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}

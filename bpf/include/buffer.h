@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* Where the bytes of a socket operation are in the user's memory, found through the task's registers, and
+ * how they are gathered into one place.
+ */
+#ifndef OTEL_EBPF_BUFFER_H
+#define OTEL_EBPF_BUFFER_H
+
+#include "kernel.h"
+#include "maps.h"
+
+#define MAX_IOVECS 1024 /* UIO_MAXIOV */
+
+static __always_inline bool msghdr_buffer(__u64 msg, struct user_buffer *b)
+{
+	struct user_msghdr m;
+
+	if (bpf_probe_read_user(&m, sizeof(m), (void *)msg))
+		return false;
+	b->base = m.msg_iov;
+	b->iovcnt = m.msg_iovlen > MAX_IOVECS ? MAX_IOVECS : m.msg_iovlen;
+	return b->iovcnt > 0;
+}
+
+static __always_inline void skip_single(struct user_buffer *b)
+{
+	struct iovec v;
+
+	if (b->iovcnt != 1 || bpf_probe_read_user(&v, sizeof(v), (void *)b->base))
+		return;
+	b->base = v.iov_base;
+	b->iovcnt = 0;
+}
+
+/* False where there is none to read: sendfile, splice, io_uring, kernel threads, 32-bit tasks. */
+static __always_inline bool find_buffer(struct task_struct *task, struct conn *c)
+{
+	struct user_buffer *b = &c->buffer;
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	bool ok;
+
+	b->iovcnt = 0;
+	b->at = 0;
+	b->at_used = 0;
+#if defined(__TARGET_ARCH_x86)
+	if (task->thread_info.status & TS_COMPAT) {
+		count(COUNT_COMPAT);
+		return false;
+	}
+#endif
+	b->base = SYS_ARG2(regs);
+	switch (SYS_NR(regs)) {
+	case NR_read:
+	case NR_write:
+	case NR_sendto:
+	case NR_recvfrom:
+		return true;
+	case NR_readv:
+	case NR_writev:
+	case NR_preadv2:
+	case NR_pwritev2: {
+		__u64 n = SYS_ARG3(regs);
+
+		b->iovcnt = n > MAX_IOVECS ? MAX_IOVECS : n;
+		ok = b->iovcnt > 0;
+		break;
+	}
+	case NR_sendmsg:
+	case NR_recvmsg:
+		ok = msghdr_buffer(b->base, b);
+		break;
+	case NR_sendmmsg:
+	case NR_recvmmsg:
+		/* one event a message, the registers stay at the array's base */
+		ok = msghdr_buffer(b->base + sizeof(struct mmsghdr) * c->mmsg, b);
+		c->mmsg = c->mmsg + 1 >= (SYS_ARG3(regs) & 0xffffffff) ? 0 : c->mmsg + 1;
+		break;
+	default:
+		ok = false;
+	}
+	if (!ok) {
+		count(COUNT_NO_BUFFER);
+		return false;
+	}
+	skip_single(b);
+	return true;
+}
+
+/* One step of bpf_loop takes one iovec. With `to` NULL the bytes are only passed over.
+ *
+ * At most GATHER_MAX bytes are wanted at a time, and `to` has room for twice as many: the verifier can bound
+ * the offset and the length each, but not their sum.
+ */
+#define GATHER_MAX 4096
+
+struct gather {
+	struct user_buffer *b;
+	__u8 *to;
+	__u64 want;
+	__u64 failed;
+};
+
+static long gather_step(__u32 i, struct gather *g)
+{
+	struct user_buffer *b = g->b;
+	__u64 off = b->done, left = g->want - off, n;
+	struct iovec v;
+
+	if (b->at >= b->iovcnt || off >= g->want)
+		return 1;
+	if (bpf_probe_read_user(&v, sizeof(v), (void *)(b->base + (__u64)b->at * sizeof(v)))) {
+		g->failed = true;
+		return 1;
+	}
+	if (v.iov_len <= b->at_used) {
+		b->at++;
+		b->at_used = 0;
+		return 0;
+	}
+	v.iov_base += b->at_used;
+	n = v.iov_len - b->at_used;
+	if (n > left) {
+		n = left;
+		b->at_used += n;
+	} else {
+		b->at++;
+		b->at_used = 0;
+	}
+	if (g->to) {
+		if (off >= GATHER_MAX || n > GATHER_MAX)
+			return 1;
+		if (bpf_probe_read_user(g->to + off, n, (void *)v.iov_base)) {
+			g->failed = true;
+			return 1;
+		}
+	}
+	b->done = off + n;
+	return 0;
+}
+
+/* Passes over `n` bytes of the user's buffer. */
+static __always_inline void skip_bytes(struct user_buffer *b, __u64 n)
+{
+	if (b->iovcnt == 0) {
+		b->base += n;
+	} else {
+		struct gather g = {.b = b, .want = n};
+
+		b->done = 0;
+		bpf_loop(MAX_IOVECS, gather_step, &g, 0);
+	}
+}
+
+#endif

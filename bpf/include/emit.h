@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* Records into the ring, and what happens when it has no room. */
+#ifndef OTEL_EBPF_EMIT_H
+#define OTEL_EBPF_EMIT_H
+
+#include "kernel.h"
+#include "maps.h"
+#include "buffer.h"
+
+/* One socket operation on its way to the ring. */
+struct op {
+	struct sock *sk;
+	struct conn *c;
+	struct half *half;
+	struct task_struct *task;
+	__u64 ts;
+	__u64 off; /* stream offset of the next byte to speak for */
+	__u32 tgid;
+	__u8 dir;
+	bool burst_start; /* no byte of this burst has been captured yet */
+	bool readable;	  /* `b` is valid */
+	struct user_buffer *b; /* &c->buffer */
+};
+
+/* The reader polls every 100 ms; it is woken early, once a millisecond at most, when the ring fills up. */
+static __always_inline __u64 wake_flag(__u64 ts)
+{
+	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_bytes || ts < next_wake_ns)
+		return BPF_RB_NO_WAKEUP;
+	next_wake_ns = ts + 1000000;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline void fill_header(struct ev_hdr *h, const struct op *o, __u8 kind)
+{
+	h->kind = kind;
+	h->dir = o->dir;
+	h->flags = o->c->lost;
+	h->tgid = o->tgid;
+	h->conn = o->c->id;
+	h->ts_ns = o->ts;
+}
+
+static __always_inline void unix_path(struct sock *sk, __u8 *path)
+{
+	struct unix_sock *u = (struct unix_sock *)sk;
+	struct unix_address *addr = BPF_CORE_READ(u, addr);
+	int len;
+
+	if (!addr) {
+		u = (struct unix_sock *)BPF_CORE_READ(u, peer);
+		if (!u)
+			return;
+		addr = BPF_CORE_READ(u, addr);
+	}
+	if (!addr)
+		return;
+	len = BPF_CORE_READ(addr, len) - 2;
+	if (len <= 0)
+		return;
+	bpf_probe_read_kernel(path, len & (UNIX_PATH_LEN - 1), (void *)addr + bpf_core_field_offset(addr->name) + 2);
+	if (path[0] == 0) /* abstract */
+		path[0] = '@';
+}
+
+/* Tells user space of a connection before the first record of it. */
+static __noinline int announce(struct op *o)
+{
+	struct conn *c = o->c;
+	struct sock *sk = o->sk;
+	struct task_struct *leader;
+	struct ev_open *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+
+	if (!e) {
+		count(COUNT_LOST_OTHER);
+		return -1;
+	}
+	fill_header(&e->h, o, EV_OPEN);
+	if (c->old)
+		e->h.flags |= EV_F_OLD;
+	e->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	e->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	e->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	e->pad = 0;
+	__builtin_memset(e->local_addr, 0, sizeof(e->local_addr));
+	__builtin_memset(e->remote_addr, 0, sizeof(e->remote_addr));
+	__builtin_memset(e->unix_path, 0, sizeof(e->unix_path));
+	if (e->family == AF_INET6) {
+		BPF_CORE_READ_INTO(&e->local_addr, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&e->remote_addr, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
+	} else if (e->family == AF_INET) {
+		BPF_CORE_READ_INTO((__be32 *)&e->local_addr, sk, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__be32 *)&e->remote_addr, sk, __sk_common.skc_daddr);
+	} else {
+		e->local_port = 0;
+		e->remote_port = 0;
+		unix_path(sk, e->unix_path);
+	}
+	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	e->uid = bpf_get_current_uid_gid();
+	e->cgroup_id = bpf_get_current_cgroup_id();
+	leader = o->task->group_leader;
+	e->start_boottime_ns = leader->start_boottime;
+	BPF_CORE_READ_STR_INTO(&e->comm, leader, comm);
+	bpf_ringbuf_submit(e, wake_flag(o->ts));
+	c->announced = true;
+	return 0;
+}
+
+static __always_inline __u32 duration_bucket(__u64 ns)
+{
+	static const __u64 bounds_ns[] = {5000000,	 10000000,   25000000,	 50000000,   75000000,
+					  100000000,	 250000000,  500000000,	 750000000,  1000000000,
+					  2500000000ULL, 5000000000ULL, 7500000000ULL, 10000000000ULL};
+	__u32 i = 0;
+
+	for (; i < DURATION_BUCKETS - 1; i++)
+		if (ns <= bounds_ns[i])
+			break;
+	return i;
+}
+
+/* Counts an exchange that the ring had no room for. `status` 0: it never got an answer. */
+static __noinline int count_overflow(struct op *o, __u32 status)
+{
+	struct overflow_key key = {.tgid = o->c->tgid, .status = status};
+	struct overflow_value *v, zero = {};
+	struct half *request;
+	__u64 ns;
+	__u32 b;
+
+	/* the response goes o->dir; at a close without response, response_dir may still tell */
+	key.server = status ? o->dir == DIR_SEND : o->c->response_dir == DIR_SEND + 1;
+	request = key.server ? &o->c->half[DIR_RECV] : &o->c->half[DIR_SEND];
+	ns = o->ts > request->burst_ts ? o->ts - request->burst_ts : 0;
+	count(COUNT_LOST_EXCHANGE);
+	v = bpf_map_lookup_elem(&overflow, &key);
+	if (!v) {
+		bpf_map_update_elem(&overflow, &key, &zero, BPF_NOEXIST);
+		v = bpf_map_lookup_elem(&overflow, &key);
+	}
+	if (!v) {
+		count(COUNT_OVERFLOW_FULL);
+		return 0;
+	}
+	b = duration_bucket(ns);
+	v->count++;
+	v->sum_ns += ns;
+	if (b < DURATION_BUCKETS)
+		v->buckets[b]++;
+	return 0;
+}
+
+/* "HTTP/1.x NNN": the status; 0 where the operation does not begin like a response. */
+static __noinline int response_status(struct op *o)
+{
+	__u8 s[12] = {};
+	struct iovec v;
+	__u64 at = o->b->base;
+
+	if (!o->readable)
+		return 0;
+	if (o->b->iovcnt) {
+		if (bpf_probe_read_user(&v, sizeof(v), (void *)at) || v.iov_len < sizeof(s))
+			return 0;
+		at = v.iov_base;
+	}
+	if (bpf_probe_read_user(s, sizeof(s), (void *)at))
+		return 0;
+	if (s[0] != 'H' || s[1] != 'T' || s[2] != 'T' || s[3] != 'P' || s[4] != '/' || s[5] != '1')
+		return 0;
+	return (s[9] - '0') * 100 + (s[10] - '0') * 10 + (s[11] - '0');
+}
+
+/* A record of this operation could not be written. From here on the exchange is either user space's, which
+ * sees a hole in a body, or the overflow map's, which user space learns from EV_F_COUNTED: never both.
+ */
+static __noinline int lost_record(struct op *o)
+{
+	struct conn *c = o->c;
+	int status;
+
+	count(COUNT_LOST_SEGMENT);
+	c->lost |= EV_F_LOST;
+	if (c->response_dir == o->dir + 1 && !o->burst_start)
+		return 0; /* a part of the body: user space has the head */
+	c->lost |= EV_F_COUNTED;
+	if (!o->burst_start) {
+		c->broken = true;
+		return 0;
+	}
+	status = response_status(o);
+	if (status >= 200 && status < 600) {
+		c->response_dir = o->dir + 1;
+		count_overflow(o, status);
+		c->broken = false;
+		c->muted = true;
+	} else {
+		c->broken = true;
+	}
+	return 0;
+}
+
+/* What the first bytes of a burst say about the direction. */
+static __always_inline void note_burst_start(struct op *o, const __u8 *data)
+{
+	/* "HTTP/1." */
+	if (data[0] == 'H' && data[1] == 'T' && data[2] == 'T' && data[3] == 'P' && data[4] == '/' &&
+	    data[5] == '1')
+		o->c->response_dir = o->dir + 1;
+}
+
+/* Readable bytes behind the captured ones, so that looking ahead needs no check a byte. */
+#define SLACK 64
+
+/* The last four of `cap` captured bytes; `room` is a power of two, cap is from 4 to room. */
+static __always_inline __u32 last_four(const struct ev_segment *e, __u32 cap, const __u32 room)
+{
+	__u32 at = cap - 4;
+
+	barrier_var(at); /* or the mask, which only the verifier needs, is optimised away */
+	at &= room - 1;
+	return *(__u32 *)(e->data + at);
+}
+
+/* Copies the next `cap` bytes of the user's buffer into a record that speaks for `adv` bytes. `room` is a
+ * constant for the verifier; gathering from iovecs needs twice the room (see buffer.h).
+ */
+static __always_inline struct ev_segment *fill_segment(struct op *o, __u32 cap, __u32 adv, const __u32 room,
+						       const bool gathered)
+{
+	struct ev_segment *e;
+
+	e = bpf_ringbuf_reserve(&ring, sizeof(*e) + (gathered ? room + GATHER_MAX : room + SLACK), 0);
+	if (!e) {
+		lost_record(o);
+		return NULL;
+	}
+	fill_header(&e->h, o, EV_SEGMENT);
+	e->off = o->off;
+	e->adv = adv;
+	if (cap > room)
+		cap = room;
+	if (gathered) {
+		struct gather g = {.b = o->b, .to = e->data, .want = cap};
+
+		o->b->done = 0;
+		bpf_loop(MAX_IOVECS, gather_step, &g, 0);
+		if (g.failed)
+			count(COUNT_UNREADABLE);
+		cap = o->b->done;
+	} else if (cap) {
+		if (bpf_probe_read_user(e->data, cap, (void *)o->b->base)) {
+			count(COUNT_UNREADABLE);
+			cap = 0;
+		}
+		o->b->base += cap;
+	}
+	e->cap = cap;
+	return e;
+}
+
+#endif
