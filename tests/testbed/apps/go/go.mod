@@ -1,0 +1,3 @@
+module otel-ebpf.test/app
+
+go 1.19

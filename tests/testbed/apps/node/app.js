@@ -1,0 +1,101 @@
+// The testbed's Node application: `app.js serve HOST PORT` or `app.js serve PATH` on the http module's server,
+// `app.js client fetch|http BASE` on fetch (undici) or the http module's client.
+// The server prints one JSON line per request; the client reads "METHOD TARGET BODY_BYTES" lines and prints
+// "STATUS BODY_BYTES" lines.
+"use strict";
+const http = require("http");
+const readline = require("readline");
+
+const later = (ms) => new Promise((done) => setTimeout(done, ms));
+
+async function handle(request, response, write) {
+  const [, name, arg] = request.url.split("?")[0].match(/^\/?([^/]*)\/?(.*)$/);
+  const text = (body) => {
+    response.setHeader("Content-Length", Buffer.byteLength(body));
+    write(body);
+  };
+  const body = [];
+  for await (const part of request) body.push(part);
+  switch (name) {
+    case "hello":
+      return text("hello\n");
+    case "items":
+      return text(`item ${arg}\n`);
+    case "status":
+      response.statusCode = Number(arg);
+      return;
+    case "sleep":
+      await later(Number(arg));
+      return text("slept\n");
+    case "bytes":
+      return text("x".repeat(Number(arg)));
+    case "chunked":
+      response.setHeader("Trailer", "X-Sum");
+      for (let left = Number(arg); left > 0; left -= 1000) write("x".repeat(Math.min(1000, left)));
+      if (request.method !== "HEAD") response.addTrailers({ "X-Sum": arg });
+      return;
+    case "sse":
+      response.setHeader("Content-Type", "text/event-stream");
+      for (let i = 0; i < 5; i++) {
+        write(`data: ${i}\n\n`);
+        await later(20);
+      }
+      return;
+    case "echo":
+      return text(Buffer.concat(body));
+    default:
+      response.statusCode = 404;
+  }
+}
+
+function serve(where) {
+  const server = http.createServer(async (request, response) => {
+    const begin = process.hrtime.bigint();
+    let bytes = 0;
+    response.on("finish", () => {
+      const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
+      const line = { method: request.method, target: request.url, status: response.statusCode };
+      console.log(JSON.stringify({ ...line, body_bytes: bytes, duration_s: seconds }));
+    });
+    await handle(request, response, (part) => {
+      if (request.method !== "HEAD") bytes += Buffer.byteLength(part);
+      response.write(part);
+    });
+    response.end();
+  });
+  server.keepAliveTimeout = 0;
+  if (where.length === 1) server.listen(where[0]);
+  else server.listen(Number(where[1]), where[0]);
+}
+
+function withHttp(agent, base, method, target, body) {
+  return new Promise((done, fail) => {
+    const headers = body ? { "Content-Length": body.length } : {};
+    const request = http.request(base + target, { method, agent, headers }, async (response) => {
+      let bytes = 0;
+      for await (const part of response) bytes += part.length;
+      done([response.statusCode, bytes]);
+    });
+    request.on("error", fail);
+    request.end(body);
+  });
+}
+
+async function client(kind, base) {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const [method, target, size] = line.split(" ");
+    const body = Number(size) ? Buffer.alloc(Number(size), "x") : undefined;
+    if (kind === "http") {
+      console.log((await withHttp(agent, base, method, target, body)).join(" "));
+    } else {
+      const response = await fetch(base + target, { method, body });
+      console.log(response.status, (await response.arrayBuffer()).byteLength);
+    }
+  }
+  agent.destroy();
+}
+
+const [role, ...rest] = process.argv.slice(2);
+if (role === "serve") serve(rest);
+else client(rest[0], rest[1]);

@@ -1,0 +1,219 @@
+"""Servers that nobody here wrote, each with the same little application and its own access log.
+
+Routes: /hello, /items/ID, /status/CODE, /sleep/MS, /bytes/N, /chunked/N (chunked, with a trailer where the server
+can), /sse (five events, 20 ms apart), /echo. A query is for the test: `?t=TAG` finds its lines again.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.testbed import cache, toolchains
+from tests.testbed.process import Program, answers, answers_unix, descendants, free_port
+
+APPS = Path(__file__).parent / "apps"
+PYTHON_APPS = APPS / "python"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One request as the server itself logged it."""
+
+    method: str
+    target: str
+    status: int
+    body_bytes: int | None  # None: the server counts its chunks' framing with the body
+    duration_s: float
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+
+@dataclass(slots=True)
+class Server:
+    """A server that runs and answers."""
+
+    name: str
+    program: Program
+    host: str  # or the path of a unix socket
+    port: int  # 0 on a unix socket
+    log: Path
+    upstream: "Server | None" = None
+    _pids: set[int] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}" if self.port else "http://localhost"
+
+    @property
+    def pids(self) -> set[int]:
+        """Its processes, those that have ended since included."""
+        self._pids |= descendants(self.program.pid)
+        return self._pids
+
+    def access_log(self, tag: str = "") -> list[LogLine]:
+        """What the server logged, in its order; with `tag`, only requests whose query has `t=tag`."""
+        lines = []
+        for text in self.log.read_text(errors="replace").splitlines():
+            if text.startswith("{") and text.endswith("}"):
+                row = json.loads(text)
+                target = row["target"].removesuffix("?")
+                framed = row.get("framed") == "chunked"
+                size = None if framed else int(row["body_bytes"])
+                line = LogLine(row["method"], target, int(row["status"]), size, float(row["duration_s"]))
+                if not tag or f"t={tag}" in line.query.split("&"):
+                    lines.append(line)
+        return lines
+
+
+@contextmanager
+def _serving(
+    name: str,
+    argv: Callable[[str, int], list[str | Path]],
+    host: str = "127.0.0.1",
+    env: dict[str, str] | None = None,
+    seconds: float = 20.0,
+) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix=f"otel-ebpf-{name}-") as temporary:
+        folder = Path(temporary)
+        port = 0 if host.startswith("/") else free_port(host)
+        with Program(argv(host, port), folder, name, env=env, cwd=folder) as program:
+            ready = (lambda: answers_unix(Path(host))) if not port else (lambda: answers(host, port))
+            program.wait_until(ready, "answers", seconds)
+            yield Server(name, program, host, port, program.stdout_path)
+
+
+def _go_app() -> Path:
+    folder = APPS / "go"
+    go = toolchains.go()
+
+    def build(into: Path) -> None:
+        env = {"GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+        cache.command([go, "build", "-o", str(into / "app"), "."], cwd=folder, env=env)
+
+    return cache.built("app-go", cache.files_below(folder), cache.command([go, "version"]), build) / "app"
+
+
+def rust_app() -> Path:
+    folder = APPS / "rust"
+    cargo = cache.tool("cargo", "cargo-web")
+
+    def build(into: Path) -> None:
+        target = into / "target"
+        command = [cargo, "build", "--release", "--locked", "--manifest-path", str(folder / "Cargo.toml")]
+        cache.command(command, env={"CARGO_TARGET_DIR": str(target)})
+        (target / "release" / "testbed-app").rename(into / "app")
+        cache.remove(target)
+
+    return cache.built("app-rust", cache.files_below(folder), cache.command([cargo, "--version"]), build) / "app"
+
+
+def java_app() -> Path:
+    folder = APPS / "java"
+    javac = cache.tool("javac", "openjdk-17-jdk-headless")
+
+    def build(into: Path) -> None:
+        cache.command([javac, "-d", str(into), str(folder / "App.java")])
+
+    return cache.built("app-java", cache.files_below(folder), cache.command([javac, "-version"]), build)
+
+
+def node_app() -> list[str | Path]:
+    """The Node application's command, its role to be added."""
+    return [cache.tool("node", "nodejs"), APPS / "node" / "app.js"]
+
+
+def go_app() -> list[str | Path]:
+    """The Go application's command, its role to be added."""
+    return [_go_app()]
+
+
+@contextmanager
+def go(host: str = "127.0.0.1") -> Iterator[Server]:
+    """Go's net/http; `host` may be the path of a unix socket."""
+    app = _go_app()
+    with _serving("go", lambda h, p: [app, "serve", (f"[{h}]:{p}" if ":" in h else f"{h}:{p}") if p else h], host) as s:
+        yield s
+
+
+@contextmanager
+def rust(host: str = "127.0.0.1") -> Iterator[Server]:
+    """hyper on tokio."""
+    app = rust_app()
+    with _serving("rust", lambda h, p: [app, f"[{h}]:{p}" if ":" in h else f"{h}:{p}"], host) as s:
+        yield s
+
+
+@contextmanager
+def jdk(host: str = "127.0.0.1") -> Iterator[Server]:
+    """The JDK's com.sun.net.httpserver."""
+    folder, java = java_app(), cache.tool("java", "openjdk-17-jdk-headless")
+    command = [java, "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp", folder, "App"]
+    with _serving("jdk", lambda h, p: [*command, h, str(p)], host) as s:
+        yield s
+
+
+@contextmanager
+def node(host: str = "127.0.0.1") -> Iterator[Server]:
+    """Node's http module; `host` may be the path of a unix socket."""
+    with _serving("node", lambda h, p: [*node_app(), "serve", h, *([str(p)] if p else [])], host) as s:
+        yield s
+
+
+@contextmanager
+def http_server(host: str = "127.0.0.1", version: str = "1.1") -> Iterator[Server]:
+    """Python's http.server with threads; its chunks have extensions."""
+    script = PYTHON_APPS / "http_server.py"
+    with _serving("http.server", lambda h, p: [sys.executable, script, h, str(p), version], host) as s:
+        yield s
+
+
+def _bind(host: str, port: int) -> str:
+    return f"unix:{host}" if not port else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@contextmanager
+def gunicorn(worker: str = "sync", host: str = "127.0.0.1") -> Iterator[Server]:
+    """gunicorn with two workers, `sync` or `gthread`; `host` may be the path of a unix socket."""
+    log = '{"method": "%(m)s", "target": "%(U)s?%(q)s", "status": %(s)s, "body_bytes": %(B)s, "duration_s": %(L)s}'
+    options = ["--workers", "2", "--worker-class", worker, "--access-logfile", "-", "--access-logformat", log]
+    if worker == "gthread":
+        options += ["--threads", "4", "--keep-alive", "30"]
+
+    def argv(h: str, p: int) -> list[str | Path]:
+        app = ["--no-control-socket", "--chdir", str(PYTHON_APPS), "wsgi:application"]
+        return [sys.executable, "-m", "gunicorn", "--bind", _bind(h, p), *options, *app]
+
+    with _serving(f"gunicorn-{worker}", argv, host) as s:
+        yield s
+
+
+@contextmanager
+def uvicorn(implementation: str = "h11", host: str = "127.0.0.1") -> Iterator[Server]:
+    """uvicorn on asyncio with either of its parsers, `h11` or `httptools`; `host` may be a unix socket's path."""
+
+    def argv(h: str, p: int) -> list[str | Path]:
+        where = ["--host", h, "--port", str(p)] if p else ["--uds", h]
+        options = ["--http", implementation, "--no-access-log", "--loop", "asyncio", "--timeout-keep-alive", "30"]
+        return [sys.executable, "-m", "uvicorn", *where, *options, "--app-dir", str(PYTHON_APPS), "asgi:application"]
+
+    with _serving(f"uvicorn-{implementation}", argv, host) as s:
+        yield s
+
+
+@contextmanager
+def exotic(receive: str, send: str) -> Iterator[Server]:
+    """A server of our own that receives and sends by the named system calls."""
+    script = PYTHON_APPS / "exotic.py"
+    with _serving("exotic", lambda _, p: [sys.executable, script, str(p), receive, send]) as s:
+        yield s

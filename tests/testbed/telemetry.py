@@ -1,0 +1,192 @@
+"""What a Collector's file exporter wrote, as spans and metric points."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SERVER, CLIENT = 2, 3
+UNSET, OK, ERROR = 0, 1, 2
+
+
+def _value(value: dict[str, Any]) -> Any:
+    kind, content = next(iter(value.items()), ("", None))
+    if kind == "intValue":
+        return int(content)
+    if kind == "arrayValue":
+        return [_value(part) for part in content.get("values", [])]
+    return content
+
+
+def _attributes(pairs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {pair["key"]: _value(pair["value"]) for pair in pairs}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span as it arrived."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    trace_state: str
+    flags: int
+    name: str
+    kind: int
+    start_ns: int
+    end_ns: int
+    status: int
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+
+    @property
+    def pid(self) -> int:
+        return int(self.resource.get("process.pid", 0))
+
+    @property
+    def method(self) -> str:
+        return str(self.attributes.get("http.request.method", ""))
+
+    @property
+    def path(self) -> str:
+        return str(self.attributes.get("url.path", ""))
+
+    @property
+    def query(self) -> str:
+        return str(self.attributes.get("url.query", ""))
+
+    @property
+    def status_code(self) -> int:
+        return int(self.attributes.get("http.response.status_code", 0))
+
+    @property
+    def error_type(self) -> str:
+        return str(self.attributes.get("error.type", ""))
+
+    @property
+    def duration_s(self) -> float:
+        return (self.end_ns - self.start_ns) / 1e9
+
+    @property
+    def tag(self) -> str:
+        """The value of `t` in the query: how the tests find their own requests."""
+        target = self.query or str(self.attributes.get("url.full", "")).partition("?")[2]
+        return next((part[2:] for part in target.split("&") if part.startswith("t=")), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One data point of a metric."""
+
+    name: str
+    unit: str
+    kind: str  # "sum", "gauge", "histogram"
+    temporality: int  # 1 delta, 2 cumulative; 0 for a gauge
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+    start_ns: int
+    time_ns: int
+    value: float  # of a sum or a gauge; a histogram's sum
+    count: int  # of a histogram
+    bounds: tuple[float, ...]
+    buckets: tuple[int, ...]
+
+    @property
+    def pid(self) -> int:
+        return int(self.resource.get("process.pid", 0))
+
+
+def _spans(batch: dict[str, Any]) -> Iterator[Span]:
+    for part in batch.get("resourceSpans", []):
+        resource = _attributes(part.get("resource", {}).get("attributes", []))
+        for scope in part.get("scopeSpans", []):
+            for row in scope.get("spans", []):
+                yield Span(
+                    row["traceId"],
+                    row["spanId"],
+                    row.get("parentSpanId", ""),
+                    row.get("traceState", ""),
+                    row.get("flags", 0),
+                    row["name"],
+                    row["kind"],
+                    int(row["startTimeUnixNano"]),
+                    int(row["endTimeUnixNano"]),
+                    row.get("status", {}).get("code", 0),
+                    _attributes(row.get("attributes", [])),
+                    resource,
+                )
+
+
+def _points(batch: dict[str, Any]) -> Iterator[Point]:
+    for part in batch.get("resourceMetrics", []):
+        resource = _attributes(part.get("resource", {}).get("attributes", []))
+        for scope in part.get("scopeMetrics", []):
+            for metric in scope.get("metrics", []):
+                kind = next(k for k in ("sum", "gauge", "histogram") if k in metric)
+                for row in metric[kind].get("dataPoints", []):
+                    yield Point(
+                        metric["name"],
+                        metric.get("unit", ""),
+                        kind,
+                        metric[kind].get("aggregationTemporality", 0),
+                        _attributes(row.get("attributes", [])),
+                        resource,
+                        int(row.get("startTimeUnixNano", 0)),
+                        int(row["timeUnixNano"]),
+                        float(row.get("sum", row.get("asInt", row.get("asDouble", 0)))),
+                        int(row.get("count", 0)),
+                        tuple(row.get("explicitBounds", ())),
+                        tuple(int(n) for n in row.get("bucketCounts", ())),
+                    )
+
+
+@dataclass(slots=True)
+class Telemetry:
+    """All that the file holds so far; `refresh` reads on from where it was."""
+
+    file: Path
+    spans: list[Span] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    _offset: int = 0
+
+    def refresh(self) -> "Telemetry":
+        """Reads the complete lines that were added."""
+        if self.file.exists():
+            with self.file.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self._offset += len(whole)
+            for line in whole.splitlines():
+                batch = json.loads(line)
+                self.spans += _spans(batch)
+                self.points += _points(batch)
+        return self
+
+    def of(self, pids: Iterable[int], kind: int = 0, tag: str = "") -> list[Span]:
+        """Spans of these processes, in the order in which their requests began."""
+        wanted = set(pids)
+        found = (
+            s for s in self.spans if s.pid in wanted and (not kind or s.kind == kind) and (not tag or s.tag == tag)
+        )
+        return sorted(found, key=lambda span: span.start_ns)
+
+    def latest(self, name: str, pids: Iterable[int] = ()) -> list[Point]:
+        """The newest point of each series of a metric, of these processes or of all."""
+        wanted = set(pids)
+        newest: dict[str, Point] = {}
+        for point in self.points:
+            if point.name == name and (not wanted or point.pid in wanted):
+                key = json.dumps([point.pid, point.attributes], sort_keys=True, default=str)
+                if key not in newest or newest[key].time_ns <= point.time_ns:
+                    newest[key] = point
+        return list(newest.values())
+
+    def count(self, name: str, pids: Iterable[int] = (), **attributes: object) -> int:
+        """How many measurements a histogram holds, over the series with these attributes (`_` stands for `.`)."""
+        return sum(
+            point.count
+            for point in self.latest(name, pids)
+            if all(point.attributes.get(key.replace("_", ".")) == value for key, value in attributes.items())
+        )
