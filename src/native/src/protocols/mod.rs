@@ -1,0 +1,4 @@
+//! One parser per protocol, each a state machine over bytes behind `exchange::Parser`. None of them knows
+//! where the bytes come from.
+
+pub mod http1;
