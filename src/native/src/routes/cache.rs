@@ -1,0 +1,72 @@
+//! Raw path to route, remembered: one hash and one comparison instead of a walk.
+
+use std::hash::Hasher;
+
+use rustc_hash::FxHasher;
+
+use super::{RouteId, Router};
+
+/// Two ways per set; together at most about 1.5 MB, whatever is asked for.
+const SLOTS: usize = 8192;
+const MAX_PATH: usize = 128;
+
+#[derive(Clone, Default)]
+struct Slot {
+    hash: u64,
+    owner: u32,
+    route: RouteId,
+    path: Vec<u8>,
+}
+
+/// One cache for all routers: a busy service may have all of it. A path that is not in it costs a walk and
+/// takes the place of another, so that it never grows.
+#[derive(Default)]
+pub struct PathCache {
+    slots: Vec<Slot>,
+    turn: usize,
+}
+
+impl PathCache {
+    /// What `router.route(path, learn)` gives. `owner` stands for the router and is never used for another.
+    #[inline]
+    pub fn route(&mut self, owner: u32, router: &mut Router, path: &[u8], learn: bool) -> RouteId {
+        if path.len() > MAX_PATH {
+            return router.route(path, learn);
+        }
+        let mut hasher = FxHasher::default();
+        hasher.write_u32(owner);
+        hasher.write(path);
+        let hash = hasher.finish();
+        let at = hash as usize % SLOTS;
+        if !self.slots.is_empty() {
+            for slot in [&self.slots[at], &self.slots[at ^ 1]] {
+                if slot.hash == hash && slot.owner == owner && slot.path == path {
+                    let unproven = slot.route == RouteId::OVERFLOW && !learn;
+                    return if unproven { RouteId::UNSET } else { slot.route };
+                }
+            }
+        }
+        let route = router.route(path, learn);
+        if route != RouteId::UNSET {
+            self.remember(at, hash, owner, path, route);
+        }
+        route
+    }
+
+    #[cold]
+    fn remember(&mut self, at: usize, hash: u64, owner: u32, path: &[u8], route: RouteId) {
+        if self.slots.is_empty() {
+            self.slots.resize_with(SLOTS, Slot::default);
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let free = [at, at ^ 1]
+            .into_iter()
+            .find(|i| self.slots[*i].route == RouteId::UNSET);
+        let slot = &mut self.slots[free.unwrap_or(at ^ (self.turn & 1))];
+        slot.hash = hash;
+        slot.owner = owner;
+        slot.route = route;
+        slot.path.clear();
+        slot.path.extend_from_slice(path);
+    }
+}
