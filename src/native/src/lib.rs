@@ -4,3 +4,7 @@ pub mod aggregate;
 pub mod conn;
 pub mod exchange;
 pub mod otlp;
+pub mod protocols;
+pub mod redact;
+pub mod routes;
+pub mod sampling;
