@@ -5,6 +5,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
 log=$root/.venv/setup.log
 started=$SECONDS
+worked=
 
 say() { printf '[%3d s] %s\n' $((SECONDS - started)) "$*"; }
 
@@ -21,6 +22,8 @@ quietly() {
     shift
     say "$what"
     mkdir -p "$venv"
+    [ -w "$venv" ] || die "$what: .venv cannot be written" "another user made it; sudo rm -rf .venv, or be that user"
+    worked=yes
     printf '\n==> %s: %s\n' "$what" "$*" >>"$log"
     "$@" >>"$log" 2>&1 </dev/null &
     pid=$!
@@ -40,6 +43,9 @@ quietly() {
     fi
 }
 
+# did_something: whether anything ran quietly.
+did_something() { [ -n "$worked" ]; }
+
 # packages FILE...: the names in those lists.
 packages() { sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$@" | sort -u; }
 
@@ -51,7 +57,7 @@ missing() {
 
 # apt_install NAME...: what is missing of them. Services that come along are neither started nor enabled.
 apt_install() {
-    local want policy=/usr/sbin/policy-rc.d mine= name unit
+    local want policy=/usr/sbin/policy-rc.d mine='' name unit
     mapfile -t want < <(missing "$@")
     [ ${#want[@]} -gt 0 ] || return 0
     [ "$(id -u)" -eq 0 ] || die "Debian packages are missing, and installing them needs root" \
@@ -63,7 +69,8 @@ apt_install() {
         chmod 755 "$policy"
     fi
     export DEBIAN_FRONTEND=noninteractive
-    quietly "apt-get update" apt-get -q -o DPkg::Lock::Timeout=300 update
+    [ -n "${lists_are_new:-}" ] || quietly "apt-get update" apt-get -q -o DPkg::Lock::Timeout=300 update
+    lists_are_new=yes
     quietly "apt-get install ${want[*]}" \
         apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 --no-install-recommends --no-remove install "${want[@]}"
     if [ -n "$mine" ]; then

@@ -10,13 +10,14 @@ cd "$root"
 with_tests=
 [ "${1:-}" != --test ] || with_tests=yes
 profile=${PROFILE:-release}
+msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' src/native/Cargo.toml)
 
 # ---- a Debian with the packages of apt.txt ----
-command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
-    die "this set-up knows Debian's packages only (bookworm or newer), and there is no apt-get here" \
-        "install clang, llvm, gcc, make, pkg-config, libelf and zlib headers, Python 3.11 or newer with venv," \
-        "and Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' src/native/Cargo.toml) or newer; then: pip install ."
 [ "$(uname -s)" = Linux ] || die "BPF is Linux's: nothing to set up on $(uname -s)"
+command -v apt-get >/dev/null || die \
+    "this set-up knows Debian's packages only (bookworm or newer), and there is no apt-get here" \
+    "install clang, llvm, gcc, make, pkg-config, libelf and zlib headers, Python 3.11 or newer with venv," \
+    "and Rust $msrv or newer; then: pip install ."
 
 lists=(scripts/apt.txt)
 if [ -n "$with_tests" ]; then
@@ -26,7 +27,6 @@ mapfile -t wanted < <(packages "${lists[@]}")
 apt_install "${wanted[@]}"
 
 # ---- Rust: what is on the PATH if new enough, else Debian's ----
-msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' src/native/Cargo.toml)
 cargo_version() { "${1:-cargo}" --version 2>/dev/null | cut -d ' ' -f 2; }
 if ! at_least "$(cargo_version)" "$msrv"; then
     if ! at_least "$(cargo_version /usr/bin/cargo)" "$msrv"; then
@@ -45,8 +45,10 @@ if [ -n "$with_tests" ]; then
     elif [ "$(command -v cargo)" = /usr/bin/cargo ]; then
         apt_install rustfmt rust-clippy
     fi
-    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
-        die "cargo has no fmt or clippy, which the tests run" "with rustup: rustup component add rustfmt clippy"
+    for tool in fmt clippy; do
+        cargo "$tool" --version >/dev/null 2>&1 ||
+            die "cargo has no $tool, which the tests run" "with rustup: rustup component add rustfmt clippy"
+    done
 fi
 
 # ---- a virtual environment with what pyproject.toml asks for, at the versions of requirements.lock ----
@@ -85,7 +87,7 @@ fi
 
 # Under sudo the work tree is somebody's: what was made here is theirs.
 owner=$(stat -c %u .)
-if [ "$(id -u)" -eq 0 ] && [ "$owner" -ne 0 ] && [ "$(stat -c %u "$venv/.done-native")" -ne "$owner" ]; then
+if did_something && [ "$(id -u)" -eq 0 ] && [ "$owner" -ne 0 ]; then
     find .venv src/native/target src/otel_ebpf -user root -exec chown -h --reference=. {} +
 fi
 say "ready: .venv/bin/otel-ebpf"
