@@ -77,7 +77,7 @@ done
 # ---- the native core and its BPF objects, installed so that edits of src/otel_ebpf count at once ----
 sources=$({
     find bpf src/native -path src/native/target -prune -o -type f -print0
-    printf '%s\0' pyproject.toml LICENSE README.md
+    printf '%s\0' pyproject.toml
 } | sort -z | xargs -0 sha256sum | sha256sum)
 if ! unchanged native "$profile $sources" || ! [ -e src/otel_ebpf/_native.abi3.so ] || ! [ -x "$venv/bin/otel-ebpf" ]; then
     quietly "native core and BPF objects (cargo, profile $profile; minutes the first time)" \
