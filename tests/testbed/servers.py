@@ -133,6 +133,11 @@ def node_app() -> list[str | Path]:
     return [cache.tool("node", "nodejs"), APPS / "node" / "app.js"]
 
 
+def _node_serve(host: str, port: int) -> list[str | Path]:
+    where: list[str | Path] = [host, str(port)] if port else [host]
+    return [*node_app(), "serve", *where]
+
+
 def go_app() -> list[str | Path]:
     """The Go application's command, its role to be added."""
     return [_go_app()]
@@ -150,7 +155,7 @@ def go(host: str = "127.0.0.1") -> Iterator[Server]:
 def rust(host: str = "127.0.0.1") -> Iterator[Server]:
     """hyper on tokio."""
     app = rust_app()
-    with _serving("rust", lambda h, p: [app, f"[{h}]:{p}" if ":" in h else f"{h}:{p}"], host) as s:
+    with _serving("rust", lambda h, p: [app, _bind(h, p)], host) as s:
         yield s
 
 
@@ -158,7 +163,7 @@ def rust(host: str = "127.0.0.1") -> Iterator[Server]:
 def jdk(host: str = "127.0.0.1") -> Iterator[Server]:
     """The JDK's com.sun.net.httpserver."""
     folder, java = java_app(), cache.tool("java", "openjdk-17-jdk-headless")
-    command = [java, "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp", folder, "App"]
+    command: list[str | Path] = [java, "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp", folder, "App"]
     with _serving("jdk", lambda h, p: [*command, h, str(p)], host) as s:
         yield s
 
@@ -166,7 +171,7 @@ def jdk(host: str = "127.0.0.1") -> Iterator[Server]:
 @contextmanager
 def node(host: str = "127.0.0.1") -> Iterator[Server]:
     """Node's http module; `host` may be the path of a unix socket."""
-    with _serving("node", lambda h, p: [*node_app(), "serve", h, *([str(p)] if p else [])], host) as s:
+    with _serving("node", _node_serve, host) as s:
         yield s
 
 

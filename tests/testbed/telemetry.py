@@ -11,7 +11,9 @@ UNSET, OK, ERROR = 0, 1, 2
 
 
 def _value(value: dict[str, Any]) -> Any:
-    kind, content = next(iter(value.items()), ("", None))
+    if not value:
+        return None
+    kind, content = next(iter(value.items()))
     if kind == "intValue":
         return int(content)
     if kind == "arrayValue":
@@ -148,6 +150,7 @@ class Telemetry:
     file: Path
     spans: list[Span] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
+    _of_pid: dict[int, list[Span]] = field(default_factory=dict)
     _offset: int = 0
 
     def refresh(self) -> "Telemetry":
@@ -160,16 +163,16 @@ class Telemetry:
             self._offset += len(whole)
             for line in whole.splitlines():
                 batch = json.loads(line)
-                self.spans += _spans(batch)
+                for span in _spans(batch):
+                    self.spans.append(span)
+                    self._of_pid.setdefault(span.pid, []).append(span)
                 self.points += _points(batch)
         return self
 
     def of(self, pids: Iterable[int], kind: int = 0, tag: str = "") -> list[Span]:
         """Spans of these processes, in the order in which their requests began."""
-        wanted = set(pids)
-        found = (
-            s for s in self.spans if s.pid in wanted and (not kind or s.kind == kind) and (not tag or s.tag == tag)
-        )
+        of_these = (span for pid in set(pids) for span in self._of_pid.get(pid, ()))
+        found = (s for s in of_these if (not kind or s.kind == kind) and (not tag or s.tag == tag))
         return sorted(found, key=lambda span: span.start_ns)
 
     def latest(self, name: str, pids: Iterable[int] = ()) -> list[Point]:

@@ -1,0 +1,91 @@
+"""One Collector and one agent for all tests that need no other; servers that are started once."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+
+import pytest
+
+from tests.testbed import agent as agents
+from tests.testbed import collector as collectors
+from tests.testbed import nginx, servers
+from tests.testbed.clients import Ask, curl
+
+STARTS: dict[str, Callable[[], AbstractContextManager[servers.Server]]] = {
+    "nginx": nginx.nginx,
+    "http.server": servers.http_server,
+    "gunicorn-sync": servers.gunicorn,
+    "gunicorn-gthread": lambda: servers.gunicorn("gthread"),
+    "uvicorn-h11": servers.uvicorn,
+    "uvicorn-httptools": lambda: servers.uvicorn("httptools"),
+    "node": servers.node,
+    "go": servers.go,
+    "jdk": servers.jdk,
+    "rust": servers.rust,
+}
+
+Serve = Callable[[str], servers.Server]
+RunAgent = Callable[..., AbstractContextManager[agents.Agent]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _root() -> None:
+    assert os.geteuid() == 0, "these tests load BPF programs: run them as root"
+    assert agents.COMMAND.exists(), f"{agents.COMMAND} is not there: make setup"
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[collectors.Collector]:
+    """A Collector that runs."""
+    with collectors.collector() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def fence() -> Iterator[agents.Fence]:
+    """Marks a point in time."""
+    with agents.fence() as standing:
+        yield standing
+
+
+@pytest.fixture(scope="session")
+def agent(collector: collectors.Collector, fence: agents.Fence) -> Iterator[agents.Agent]:
+    """The agent that watches everything, for tests that tell their own requests by process and tag."""
+    with agents.running(collector, fence) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def run_agent(collector: collectors.Collector, fence: agents.Fence) -> RunAgent:
+    """Starts another agent, with options of its own."""
+
+    def run(*options: str, **keywords: object) -> AbstractContextManager[agents.Agent]:
+        return agents.running(collector, fence, *options, **keywords)  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Serve]:
+    """Starts a server by name, once; it has answered a few requests by then, so that nothing of it is new."""
+    with ExitStack() as stack:
+        started: dict[str, servers.Server] = {}
+
+        def start(name: str) -> servers.Server:
+            if name not in started:
+                started[name] = stack.enter_context(STARTS[name]())
+                targets = ("/hello", "/bytes/1000", "/chunked/1000", "/sleep/1", "/status/404", "/items/1")
+                curl(started[name], [Ask("GET", target) for target in targets * 2])
+            return started[name]
+
+        yield start
+
+
+_tags = itertools.count(1)
+
+
+@pytest.fixture
+def tag() -> str:
+    """For the query of a test's requests: `?t=` and this."""
+    return f"{os.getpid()}-{next(_tags)}"

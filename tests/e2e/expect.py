@@ -1,0 +1,76 @@
+"""What a server logged against what the agent made of it."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from tests.testbed.process import eventually
+from tests.testbed.servers import LogLine, Server
+from tests.testbed.telemetry import SERVER, Span
+
+TRACE_ID, SPAN_ID = re.compile(r"(?!0{32})[0-9a-f]{32}"), re.compile(r"(?!0{16})[0-9a-f]{16}")
+
+Row = tuple[str, str, int, int | None]  # method, path, status, bytes of the response's body
+
+
+def method_of(span: Span) -> str:
+    """The method as it was sent."""
+    return str(span.attributes.get("http.request.method_original", span.method))
+
+
+def body_of(path: str, logged: int | None) -> int:
+    """Bytes of a body; where the server logged them with framing, what the route promises."""
+    if logged is not None:
+        return logged
+    name, _, argument = path.lstrip("/").partition("/")
+    return {"chunked": int(argument) if argument.isdigit() else 0, "sse": 45}[name]
+
+
+def logged_rows(lines: Iterable[LogLine]) -> list[Row]:
+    """What the log says."""
+    return [(line.method, line.path, line.status, body_of(line.path, line.body_bytes)) for line in lines]
+
+
+def span_rows(spans: Iterable[Span]) -> list[Row]:
+    """What the spans say."""
+    return [
+        (method_of(span), span.path, span.status_code, span.attributes.get("http.response.body.size")) for span in spans
+    ]
+
+
+def await_log(server: Server, tag: str, count: int) -> list[LogLine]:
+    """The server's log once it has `count` lines with the tag: servers log after they answered."""
+    return eventually(lambda: log if len(log := server.access_log(tag)) >= count else [], f"{count} lines in the log")
+
+
+def assert_same(spans: Sequence[Span], log: Sequence[LogLine]) -> None:
+    """Each logged request is one span and the other way round."""
+    assert Counter(span_rows(spans)) == Counter(logged_rows(log))
+
+
+def assert_durations(spans: Sequence[Span], log: Sequence[LogLine]) -> None:
+    """Each span is as long as the server's own log has it, within 5 % + 1 ms."""
+    by_path: dict[tuple[str, str], list[float]] = {}
+    for line in log:
+        by_path.setdefault((line.method, line.path), []).append(line.duration_s)
+    wrong = []
+    for key, logged in by_path.items():
+        seen = [span.duration_s for span in spans if (method_of(span), span.path) == key]
+        for ours, theirs in zip(sorted(seen), sorted(logged), strict=True):
+            if abs(ours - theirs) > 0.05 * theirs + 0.001:
+                wrong.append(f"{key}: {ours * 1000:.3f} ms, logged as {theirs * 1000:.3f} ms")
+    assert not wrong, wrong
+
+
+def assert_valid(spans: Iterable[Span]) -> None:
+    """Ids, times, names and the attributes that every HTTP span has."""
+    for span in spans:
+        assert TRACE_ID.fullmatch(span.trace_id), span
+        assert SPAN_ID.fullmatch(span.span_id), span
+        assert 0 < span.start_ns <= span.end_ns, span
+        assert span.attributes["url.scheme"] == "http", span
+        assert span.attributes["network.protocol.version"] in ("1.0", "1.1"), span
+        route = span.attributes.get("http.route")
+        method = "HTTP" if span.method == "_OTHER" else span.method
+        assert span.name == (f"{method} {route}" if route and span.kind == SERVER else method), span
+        assert span.resource["service.name"], span

@@ -1,0 +1,97 @@
+"""Every server with every client: what the server logged is what the agent reports, on both sides."""
+
+from collections import Counter
+
+import pytest
+
+from tests.e2e.conftest import STARTS, Serve
+from tests.e2e.expect import assert_durations, assert_same, assert_valid, await_log, logged_rows, method_of
+from tests.testbed import clients
+from tests.testbed.agent import Agent
+from tests.testbed.clients import Ask
+from tests.testbed.telemetry import CLIENT, SERVER
+
+
+def asks(tag: str) -> list[Ask]:
+    """A bit of everything."""
+    plan = [
+        ("GET", "/hello", 0),
+        ("GET", "/items/42", 0),
+        ("HEAD", "/bytes/1000", 0),
+        ("GET", "/bytes/100000", 0),
+        ("POST", "/echo", 20_000),
+        ("GET", "/chunked/5500", 0),
+        ("GET", "/status/204", 0),
+        ("GET", "/status/404", 0),
+        ("GET", "/status/503", 0),
+        ("PUT", "/echo", 10),
+        ("DELETE", "/items/7", 0),
+        ("PATCH", "/echo", 3000),
+        ("GET", "/sleep/60", 0),
+        ("GET", "/sse", 0),
+    ]
+    return [Ask(method, f"{path}?t={tag}", size) for method, path, size in plan]
+
+
+@pytest.mark.parametrize("client_name", clients.ALL)
+@pytest.mark.parametrize("server_name", STARTS)
+def test_each_request_is_one_span_on_each_side(
+    agent: Agent, serve: Serve, tag: str, server_name: str, client_name: str
+) -> None:
+    server, plan = serve(server_name), asks(tag)
+    done = clients.ALL[client_name](server, plan)
+    assert len(done.answers) == len(plan)
+    log = await_log(server, tag, len(plan))
+    agent.settle()
+
+    served = agent.spans(server.pids, SERVER, tag)
+    assert_same(served, log)
+    assert_valid(served)
+    assert_durations(served, log)
+
+    asked = agent.spans([done.pid], CLIENT, tag)
+    assert [(method_of(span), span.status_code) for span in asked] == [
+        (ask.method, status) for ask, (status, _) in zip(plan, done.answers, strict=True)
+    ]
+    assert_valid(asked)
+    for span in asked:
+        assert span.attributes["server.port"] == server.port
+        assert span.attributes["server.address"] == server.host
+        assert str(span.attributes["url.full"]).startswith(f"{server.url}/")
+    bodies = Counter(span.attributes.get("http.response.body.size") for span in asked)
+    assert bodies == Counter(row[3] for row in logged_rows(log))
+
+
+@pytest.mark.parametrize("server_name", ["nginx", "go", "node", "rust", "uvicorn-httptools", "gunicorn-gthread"])
+def test_metrics_count_what_wrk_sent(agent: Agent, serve: Serve, tag: str, server_name: str) -> None:
+    server = serve(server_name)
+    done = clients.wrk(f"{server.url}/hello?t={tag}", seconds=1)
+    agent.settle_metrics(30)
+    # What wrk had under way when its time was over is in the server's log, but not in wrk's count.
+    name = "http.client.request.duration"
+    assert agent.telemetry.count(name, [done.pid], http_response_status_code=200) == len(done.answers)
+    log = server.access_log(tag)
+    assert len(agent.spans(server.pids, SERVER, tag)) == len(log)
+
+
+@pytest.mark.parametrize("server_name", STARTS)
+def test_metrics_count_by_route_and_status(agent: Agent, serve: Serve, tag: str, server_name: str) -> None:
+    server = serve(server_name)
+    name = "http.server.request.duration"
+    agent.settle_metrics()
+    before = agent.telemetry.count(name, server.pids)
+    before_404 = agent.telemetry.count(name, server.pids, http_response_status_code=404)
+    clients.curl(server, [Ask("GET", f"/items/{n}?t={tag}") for n in range(20)])
+    clients.curl(server, [Ask("GET", f"/status/404?t={tag}")] * 5)
+    agent.settle_metrics()
+    assert agent.telemetry.count(name, server.pids) - before == 25
+    assert agent.telemetry.count(name, server.pids, http_response_status_code=404) - before_404 == 5
+    routes = {span.attributes.get("http.route") for span in agent.spans(server.pids, SERVER, tag)}
+    assert len(routes) == 2, routes
+    for point in agent.points(name, server.pids):
+        assert (point.unit, point.kind, point.temporality) == ("s", "histogram", 2)
+        assert sum(point.buckets) == point.count
+        bounds = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+        assert point.bounds == bounds
+        assert point.attributes["http.request.method"]
+        assert point.attributes["url.scheme"] == "http"

@@ -1,0 +1,163 @@
+"""The agent as users run it: a subprocess, sending to a Collector, with a way to wait for what it saw."""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.testbed import cache, wire
+from tests.testbed.collector import Collector
+from tests.testbed.process import Program, eventually
+from tests.testbed.telemetry import CLIENT, SERVER, Point, Span, Telemetry
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = REPOSITORY / ".venv" / "bin" / "otel-ebpf"
+ATTACHED = re.compile(r"^.*\b(attached|watching)\b.*$", re.MULTILINE | re.IGNORECASE)
+
+# BPF programs of every agent that the tests have started: none may outlive its agent.
+programs_seen: set[int] = set()
+
+
+def programs_of(pid: int) -> set[int]:
+    """Ids of the BPF programs that a process holds, by itself or through links."""
+    found = set()
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            found |= {int(number) for number in re.findall(r"^prog_id:\s*(\d+)", info.read_text(), re.MULTILINE)}
+    return found
+
+
+def programs_loaded() -> set[int]:
+    """Ids of all BPF programs in the kernel."""
+    printed = subprocess.run([cache.tool("bpftool", "bpftool"), "-j", "prog", "list"], capture_output=True, check=True)
+    return {row["id"] for row in json.loads(printed.stdout)}
+
+
+@dataclass(slots=True)
+class Fence:
+    """A server and a client in the tests' own process: once its request has arrived, so has all before it."""
+
+    address: tuple[str, int]
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def cross(self) -> str:
+        """Makes a request and returns its tag."""
+        tag = f"fence-{os.getpid()}-{next(self.numbers)}"
+        with wire.Connection(self.address) as conn:
+            conn.send(wire.request("GET", f"/fence?t={tag}"))
+            conn.answer()
+        return tag
+
+
+@contextmanager
+def fence() -> Iterator[Fence]:
+    """A fence that stands."""
+
+    def handle(conn: socket.socket) -> None:
+        wire.read_head(conn)
+        conn.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with wire.serving(handle) as address:
+        yield Fence(address)
+
+
+@dataclass(slots=True)
+class Agent:
+    """An agent that is attached."""
+
+    program: Program
+    telemetry: Telemetry
+    fence: Fence
+    programs: set[int]
+
+    def settle(self, seconds: float = 15) -> None:
+        """Waits until all requests that ended before this call have arrived as spans."""
+        tag, me = self.fence.cross(), os.getpid()
+
+        def arrived() -> bool:
+            self.program.must_run()
+            return {SERVER, CLIENT} <= {span.kind for span in self.telemetry.refresh().of([me], tag=tag)}
+
+        eventually(arrived, "the fence's spans arrive", seconds)
+
+    def settle_metrics(self, seconds: float = 15) -> None:
+        """Waits until metrics have arrived that include all requests that ended before this call."""
+        self.settle(seconds)
+        now, me = time.time_ns(), os.getpid()
+        begin = len(self.telemetry.points)
+
+        def arrived() -> bool:
+            self.program.must_run()
+            newer = self.telemetry.refresh().points[begin:]
+            return any(point.pid == me and point.time_ns > now for point in newer)
+
+        eventually(arrived, "newer metrics arrive", seconds)
+
+    def spans(self, pids: set[int] | Sequence[int], kind: int = 0, tag: str = "") -> list[Span]:
+        """Spans of these processes that have arrived."""
+        return self.telemetry.refresh().of(pids, kind, tag)
+
+    def points(self, name: str, pids: set[int] | Sequence[int] = ()) -> list[Point]:
+        """The newest points of a metric that have arrived."""
+        return self.telemetry.refresh().latest(name, pids)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ends the agent, sees that nothing of it stays in the kernel, and returns its exit status."""
+        status = self.program.end(how, 15)
+        # The kernel frees programs a little after the last link went.
+        eventually(lambda: not self.programs & programs_loaded(), "the agent's BPF programs are gone", 5)
+        self.telemetry.refresh()
+        return status
+
+
+def environment(endpoint: str | None) -> dict[str, str]:
+    """The agent's environment: nothing of the caller's OTEL_*, short delays."""
+    clean = {name: "" for name in os.environ if name.startswith("OTEL_")}
+    if endpoint:
+        clean["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+    return {**clean, "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "250"}
+
+
+@contextmanager
+def running(
+    collector: Collector,
+    a_fence: Fence,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
+    spans_per_second: int | None = 0,
+) -> Iterator[Agent]:
+    """An agent that sends to `collector`; ended well at the end unless the test did. 0 spans per second: no limit."""
+    if spans_per_second is not None:
+        options = (*options, "--spans-per-second", str(spans_per_second))
+    with tempfile.TemporaryDirectory(prefix="otel-ebpf-agent-") as temporary:
+        program = Program(
+            [*before, COMMAND, "run", *options],
+            Path(temporary),
+            "agent",
+            env={**environment(collector.http_endpoint), **(env or {})},
+        )
+        try:
+            program.wait_until(lambda: ATTACHED.search(program.stderr), "says that it is attached", 30)
+            held = programs_of(program.pid)
+            programs_seen.update(held)
+            assert held, "the agent says that it is attached, but holds no BPF program"
+            agent = Agent(program, collector.telemetry(), a_fence, held)
+            yield agent
+            if program.running():
+                status = agent.end()
+                assert status == 0, f"the agent ended with {status}:\n{program.stderr[-3000:]}"
+            assert "Traceback" not in program.stderr, program.stderr[-3000:]
+        finally:
+            if program.running():
+                program.end(signal.SIGKILL)
