@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -21,9 +22,30 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 _PROGRAMS = ("bash", "bpftool", "curl", "nginx", "wrk")
 _LIBRARIES = ("libnss_files.so.2", "libnss_dns.so.2")
-_STDLIB_WITHOUT = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "dist-packages"}
+_STDLIB_WITHOUT = {
+    "test",
+    "tests",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "lib2to3",
+    "ensurepip",
+    "site-packages",
+    "dist-packages",
+}
 # Development tools in the virtual environment: megabytes that nothing in a VM imports.
-_VENV_WITHOUT = {"mypy", "mypyc", "ruff", "pip", "setuptools", "maturin", "coverage", "importlinter", "grimp", "hypothesis"}
+_VENV_WITHOUT = {
+    "mypy",
+    "mypyc",
+    "ruff",
+    "pip",
+    "setuptools",
+    "maturin",
+    "coverage",
+    "importlinter",
+    "grimp",
+    "hypothesis",
+}
 _PROJECT_PARTS = ("src/otel_ebpf", "tests", "config", "pyproject.toml")
 
 _PASSWD = """root:x:0:0:root:/root:/bin/sh
@@ -107,14 +129,12 @@ def _root_files() -> Iterator[Path]:
 
 def _interpreter() -> Iterator[Path]:
     """The interpreter of the virtual environment these tests run in, wherever it came from."""
-    import sys
-
     home = Path(sys.base_prefix)
     real = Path(sys.executable).resolve()
     yield from _with_libraries(real)
     link = Path(sys.executable)
     while link.is_symlink():
-        target = Path(os.path.normpath(link.parent / os.readlink(link)))
+        target = Path(os.path.normpath(link.parent / link.readlink()))
         if not target.is_relative_to(PROJECT):
             yield from _with_libraries(target)
         link = target

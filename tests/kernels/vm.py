@@ -135,7 +135,21 @@ class Vm:
             machine += ["-smp", str(self.cpus)]
         command_line = "console=ttyS0 quiet mitigations=off panic=-1 rdinit=/init tsc=reliable"
         boot = ["-kernel", str(kernel.vmlinuz), "-initrd", str(home / "initrd"), "-append", command_line]
-        return [qemu, *machine, "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none", *boot, *drives]
+        return [
+            qemu,
+            *machine,
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+            "-monitor",
+            "none",
+            "-no-reboot",
+            "-nic",
+            "none",
+            *boot,
+            *drives,
+        ]
 
 
 def _initrd(kernel: Kernel, to: Path) -> None:

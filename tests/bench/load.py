@@ -1,0 +1,126 @@
+"""nginx and wrk as the benchmarks use them: one worker, one wrk thread, figures out of wrk's own report."""
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_CONFIG = """
+user root; worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log error;
+events {{ worker_connections 1024; }}
+http {{
+    access_log {access_log}; keepalive_requests 1000000000; sendfile on; tcp_nopush on;
+    client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
+    log_format short '$status';
+    server {{
+        listen 127.0.0.1:{port};
+        default_type text/plain;
+        location / {{ return 200 "hello world\\n"; }}
+        location /static/ {{ root {home}; }}
+    }}
+}}
+"""
+
+# The requests are laid out once: what remains per request is a table look-up, the same with and without the agent.
+_LUA = """
+local requests, n = {{}}, 0
+init = function(args)
+  for i = 1, {paths} do requests[i] = wrk.format("GET", string.format("{template}", i)) end
+end
+request = function() n = n % {paths} + 1; return requests[n] end
+"""
+
+HELLO = "/"
+FILE_512 = "/static/512"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What wrk reported."""
+
+    requests: int
+    seconds: float
+    per_second: float
+    p50_us: float
+    p99_us: float
+    failed: int
+
+
+@contextmanager
+def nginx(home: Path, *, access_log: Path | None = None) -> Iterator[str]:
+    """nginx with one worker; gives its base URL."""
+    port = free_port()
+    (home / "static").mkdir(parents=True, exist_ok=True)
+    (home / "static/512").write_bytes(b"x" * 511 + b"\n")
+    log = f"{access_log} short buffer=256k" if access_log else "off"
+    (home / "nginx.conf").write_text(_CONFIG.format(home=home, port=port, access_log=log))
+    process = subprocess.Popen(["nginx", "-p", str(home), "-c", str(home / "nginx.conf")], stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def rotating_paths(home: Path, template: str, paths: int = 1000) -> Path:
+    """A wrk script that asks for `paths` different paths in turn; `template` has one %d."""
+    script = home / f"paths-{abs(hash(template))}.lua"
+    script.write_text(_LUA.format(template=template, paths=paths))
+    return script
+
+
+def wrk(url: str, seconds: float, *, connections: int = 16, script: Path | None = None) -> Load:
+    """One run of wrk with one thread. Seconds are whole ones, as wrk wants them."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
+    if script:
+        command += ["-s", str(script)]
+    text = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+    total = re.search(r"(\d+) requests in ([\d.]+)(m?s|m)", text)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    if total is None or rate is None:
+        raise RuntimeError(f"wrk's report is not understood:\n{text}")
+    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    return Load(
+        requests=int(total[1]),
+        seconds=_seconds(total[2], total[3]),
+        per_second=float(rate[1]),
+        p50_us=_percentile(text, 50),
+        p99_us=_percentile(text, 99),
+        failed=(sum(map(int, errors.groups())) if errors else 0) + (int(bad[1]) if bad else 0),
+    )
+
+
+def _percentile(text: str, percent: int) -> float:
+    found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"wrk's report has no {percent} %:\n{text}")
+    return _seconds(found[1], found[2]) * 1e6
+
+
+def _seconds(number: str, unit: str) -> float:
+    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}[unit]
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, timeout_s: float = 20) -> None:
+    """Until something accepts connections there."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing listens on port {port}")
