@@ -33,7 +33,8 @@ def command(output: str, fix: bool) -> None:
         click.echo(json.dumps({"status": worst, "checks": [_as_dict(finding) for finding in findings]}, indent=2))
     else:
         _print(findings)
-    sys.exit(1 if worst == "fail" else 0)
+    if worst == "fail":
+        raise click.exceptions.Exit(1)
 
 
 def _mount(finding: Finding) -> bool:
