@@ -1,0 +1,403 @@
+"""Wires the rooms together: what the core captures is described, selected, shown and shipped.
+
+    core ── processes ──► enrich ──► discover ── verdict ──► core
+         ── lines ─────► terminal
+         ── spans ─────► OTLP       when a batch is full or old enough
+         ── series ────► OTLP, summary   each interval
+
+One thread ticks ten times a second; the core drains its ring on its own, and each signal is sent on its own.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from otel_ebpf import __version__, semconv
+from otel_ebpf.capture.session import Core
+from otel_ebpf.config.settings import Selection, Settings
+from otel_ebpf.discover.selection import Selector
+from otel_ebpf.enrich.process import Enricher, encode_resource
+from otel_ebpf.errors import ConfigError, OutputError
+from otel_ebpf.export.metrics import MetricsEncoder, add_counters
+from otel_ebpf.export.otlp import OtlpClient, rejected_points, rejected_spans
+from otel_ebpf.export.output import Output
+from otel_ebpf.export.own import own_counters
+from otel_ebpf.export.sender import Delivery, Parcel, Sender
+from otel_ebpf.export.summary import Summary, Totals
+from otel_ebpf.export.terminal import Formatter, LineBudget
+from otel_ebpf.model import Accounting, ActiveSeries, HttpSeries, Line, ProcessInfo
+from otel_ebpf.protocols.registry import HTTP
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.1
+# Backends refuse requests beyond 4 to 20 MB; a megabyte is some 3,000 spans.
+_SPANS_BYTES: Final = 1 << 20
+_SERIES_PER_REQUEST: Final = 2000
+# Without a backend the core's series of ended processes still want to be fetched now and then.
+_READ_EVERY_S: Final = 10.0
+_LINGER_S: Final = 5.0
+_END_TRACES_S: Final = 8.0
+_END_METRICS_S: Final = 4.0
+
+
+class EncodeTraces(Protocol):
+    """`_native.encode_traces`."""
+
+    def __call__(
+        self, batches: list[tuple[bytes, bytes]], scope_name: str, scope_version: str, schema_url: str
+    ) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Control:
+    """What signal handlers and flags want of a running agent."""
+
+    stop: bool = False
+    reload: bool = False
+    end_at_s: float = float("inf")  # on the monotonic clock
+
+
+class _Watch:
+    """The processes that the core met: who they are, and whether they are watched."""
+
+    def __init__(self, core: Core, enricher: Enricher, selection: Selection) -> None:
+        self.infos: dict[int, ProcessInfo] = {}
+        self._core = core
+        self._enricher = enricher
+        self._selector = Selector(selection)
+        self._unknown = encode_resource({semconv.SERVICE_NAME: "unknown_service"}).encoded
+        self._ended: deque[tuple[float, int]] = deque()
+
+    def meet(self) -> None:
+        """Describes new processes and gives each its verdict."""
+        for process in self._core.take_processes():
+            info = self._enricher.describe(process)
+            self.infos[info.key] = info
+            self._judge(info)
+
+    def reselect(self, selection: Selection) -> None:
+        """New rules, for the processes that are there as well."""
+        self._selector = Selector(selection)
+        for info in self.infos.values():
+            self._judge(info)
+
+    def ended(self, key: int, now_s: float) -> None:
+        """A process ended. Its description stays for a while: lines of it may still be queued."""
+        self._ended.append((now_s, key))
+
+    def forget(self, now_s: float) -> None:
+        """Lets go of who ended long enough ago."""
+        while self._ended and now_s - self._ended[0][0] > _LINGER_S:
+            self.infos.pop(self._ended.popleft()[1], None)
+
+    def resource(self, key: int) -> bytes:
+        """Encoded resource of a process."""
+        info = self.infos.get(key)
+        return info.resource.encoded if info else self._unknown
+
+    def _judge(self, info: ProcessInfo) -> None:
+        verdict = self._selector.verdict(info)
+        log.debug(
+            "%s (pid %d) %s: %s",
+            info.service_name,
+            info.pid,
+            "watched" if verdict.selected else "left alone",
+            verdict.why,
+        )
+        self._core.set_verdict(
+            info.key,
+            verdict.selected,
+            None if verdict.include_ports is None else list(verdict.include_ports),
+            list(verdict.exclude_ports) or None,
+        )
+
+
+class _Lines:
+    """Shows requests as they come, as many as people (and terminals) can take."""
+
+    def __init__(self, core: Core, watch: _Watch, output: Output, format_line: Formatter) -> None:
+        self.shown = 0
+        self._core = core
+        self._watch = watch
+        self._output = output
+        self._format = format_line
+        self._budget = LineBudget(time.monotonic())
+
+    def show(self) -> None:
+        """Shows what is there, within the budget; the core drops what waits too long."""
+        allowed = self._budget.take(time.monotonic())
+        lines: Sequence[Line] = self._core.take_lines(allowed) if allowed else ()
+        if not lines:
+            return
+        if any(line.process_key not in self._watch.infos for line in lines):
+            self._watch.meet()
+        text = "".join(self._format(line, self._watch.infos.get(line.process_key)) for line in lines)
+        if self._output.write(text):
+            self.shown += len(lines)
+            self._budget.spend(len(lines))
+
+
+class _Traces:
+    """Moves spans from the core to their backend."""
+
+    def __init__(self, core: Core, watch: _Watch, sender: Sender, settings: Settings, encode: EncodeTraces) -> None:
+        self.sender = sender
+        self._core = core
+        self._watch = watch
+        self._settings = settings.traces
+        self._encode = encode
+        self._due_s = time.monotonic() + self._settings.schedule_delay_s
+
+    def move(self, queued: int, *, everything: bool = False) -> None:
+        """Sends a batch if it is due: `queued` spans are enough, or have waited long enough."""
+        now_s = time.monotonic()
+        if not everything and (now_s < self._due_s and queued < self._settings.batch_spans):
+            return
+        self._due_s = now_s + self._settings.schedule_delay_s
+        while everything or self.sender.has_room:
+            batches = self._core.take_spans(_SPANS_BYTES)
+            if not batches:
+                return
+            pairs = [(self._watch.resource(batch.process_key), batch.spans) for batch in batches]
+            self.sender.submit(Parcel(sum(batch.count for batch in batches), self._encoder(pairs)))
+
+    def _encoder(self, pairs: list[tuple[bytes, bytes]]) -> Callable[[], bytes]:
+        return lambda: self._encode(pairs, semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
+
+
+class _Metrics:
+    """Reads the core's series each interval, for the summary and for the backend if there is one."""
+
+    def __init__(self, core: Core, watch: _Watch, sender: Sender | None, settings: Settings, own: bytes) -> None:
+        self.sender = sender
+        self.totals = Totals()
+        self._core = core
+        self._watch = watch
+        self._own = own
+        self._start_unix_ns = time.time_ns()
+        self._encoder = MetricsEncoder(
+            delta=settings.metrics.temporality != "cumulative", start_unix_ns=self._start_unix_ns
+        )
+        self._interval_s = settings.metrics.interval_s if sender else _READ_EVERY_S
+        self._due_s = time.monotonic() + self._interval_s
+        self._ended: list[int] = []
+
+    def due(self) -> bool:
+        """Whether an interval is over. While the backend lags, the core keeps counting: nothing is lost."""
+        now_s = time.monotonic()
+        if now_s < self._due_s or (self.sender and not self.sender.has_room):
+            return False
+        self._due_s = max(now_s, self._due_s + self._interval_s)
+        return True
+
+    def ended(self, key: int) -> None:
+        """A process ended and its last series have been read."""
+        info = self._watch.infos.get(key)
+        self.totals.ended(key, info.service_name if info else "?")
+        self._ended.append(key)
+
+    def read(self) -> None:
+        """Takes all series and queues them for the backend."""
+        series, active = self._core.read_http_series(), self._core.read_active()
+        self.totals.update(series)
+        if self.sender is None:
+            return
+        ended, self._ended = self._ended, []
+        for part, gauges in _parts(series, active):
+            keys = {one.process_key for one in part} | {one.process_key for one in gauges}
+            resources = {key: self._watch.resource(key) for key in keys}
+            self.sender.submit(Parcel(len(part) + len(gauges), self._series_encoder(resources, part, gauges, ended)))
+            ended = []
+
+    def tell(self, accounting: Accounting) -> None:
+        """Queues the agent's own counters."""
+        if self.sender:
+            self.sender.submit(Parcel(1, self._own_encoder(accounting)))
+
+    def _series_encoder(
+        self,
+        resources: dict[int, bytes],
+        series: Sequence[HttpSeries],
+        active: Sequence[ActiveSeries],
+        ended: Sequence[int],
+    ) -> Callable[[], bytes]:
+        now_unix_ns = time.time_ns()
+
+        def encode() -> bytes:
+            # Here, on the sender's thread, after all earlier requests were built.
+            for key in ended:
+                self._encoder.forget(key)
+            return self._encoder.request(resources, series, active, now_unix_ns).SerializeToString()
+
+        return encode
+
+    def _own_encoder(self, accounting: Accounting) -> Callable[[], bytes]:
+        now_unix_ns = time.time_ns()
+
+        def encode() -> bytes:
+            request = self._encoder.request({}, (), (), now_unix_ns)
+            add_counters(request, self._own, own_counters(accounting), self._start_unix_ns, now_unix_ns)
+            return request.SerializeToString()
+
+        return encode
+
+
+def _parts(
+    series: Sequence[HttpSeries], active: Sequence[ActiveSeries]
+) -> Iterator[tuple[Sequence[HttpSeries], Sequence[ActiveSeries]]]:
+    """Portions that fit a request; the last one has the gauges, which are few."""
+    full = max(0, len(series) - 1) // _SERIES_PER_REQUEST * _SERIES_PER_REQUEST
+    for start in range(0, full, _SERIES_PER_REQUEST):
+        yield series[start : start + _SERIES_PER_REQUEST], ()
+    if series or active:
+        yield series[full:], active
+
+
+class Agent:
+    """One run. The caller opens the core; the agent closes it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        core: Core,
+        output: Output,
+        *,
+        encode_traces: EncodeTraces,
+        format_line: Formatter,
+        reload: Callable[[], Selection] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._core = core
+        self._output = output
+        self._reload = reload
+        self._started_s = time.monotonic()
+        enricher = Enricher(dict(settings.resource), command_args=settings.command_args)
+        own = enricher.agent_resource(os.getpid())
+        self._watch = _Watch(core, enricher, settings.selection)
+        self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
+        self._traces = self._open_traces(encode_traces)
+        self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded)
+
+    def _open_traces(self, encode: EncodeTraces) -> _Traces | None:
+        target, hurry = self._settings.traces.target, threading.Event()
+        if target is None:
+            return None
+        sender = Sender("spans", OtlpClient(target, rejected_spans, hurry), hurry)
+        return _Traces(self._core, self._watch, sender, self._settings, encode)
+
+    def _metrics_sender(self) -> Sender | None:
+        target, hurry = self._settings.metrics.target, threading.Event()
+        if target is None:
+            return None
+        return Sender("series", OtlpClient(target, rejected_points, hurry), hurry)
+
+    def run(self, control: Control) -> Summary:
+        """Works until `control` says stop. Raises OutputError after everything else has been brought to its end."""
+        try:
+            broken: OutputError | None = None
+            try:
+                while not control.stop and time.monotonic() < control.end_at_s:
+                    self._tick(control)
+            except OutputError as error:
+                broken = error
+            summary = self._finish()
+        finally:
+            self._core.close()
+        if broken:
+            raise broken
+        return summary
+
+    def _tick(self, control: Control) -> None:
+        began_s = time.monotonic()
+        if control.reload:
+            control.reload = False
+            self._reselect()
+        self._take_all()
+        self._output.check()
+        # `wait` comes back at once while there is traffic, and at the latest when the tick is over.
+        self._core.wait(TICK_S)
+        time.sleep(max(0.0, TICK_S - (time.monotonic() - began_s)))
+
+    def _take_all(self) -> None:
+        now_s = time.monotonic()
+        self._watch.meet()
+        if self._lines:
+            self._lines.show()
+        if self._traces:
+            self._traces.move(self._core.counters().get("spans.queued", 0))
+        if self._metrics.due():
+            self._metrics.read()
+            self._metrics.tell(self._accounting(self._core.counters()))
+        for key in self._core.take_exits():
+            self._metrics.ended(key)
+            self._watch.ended(key, now_s)
+        self._watch.forget(now_s)
+
+    def _reselect(self) -> None:
+        if self._reload is None:
+            return
+        try:
+            self._watch.reselect(self._reload())
+        except ConfigError as error:
+            log.error("%s; the rules stay as they were", error)  # noqa: TRY400 - theirs, not ours: no traceback
+        else:
+            log.info("rules read anew")
+
+    def _finish(self) -> Summary:
+        """Takes what is left, detaches, then sees it off: nothing stays attached while a slow backend is waited for."""
+        duration_s = time.monotonic() - self._started_s
+        core, traces, metrics = self._core, self._traces, self._metrics
+        core.flush()
+        self._watch.meet()
+        if self._lines:
+            self._lines.show()
+        if traces:
+            traces.move(0, everything=True)
+        metrics.read()
+        counters = core.counters()
+        programs = core.program_stats() if self._settings.output.stats else None
+        core.close()
+
+        if traces:
+            traces.sender.close(_END_TRACES_S)
+        accounting = self._accounting(counters, ended=True)
+        metrics.tell(accounting)
+        if metrics.sender:
+            metrics.sender.close(_END_METRICS_S)
+        return Summary(
+            totals=metrics.totals.by_route({key: info.service_name for key, info in self._watch.infos.items()}),
+            bounds=HTTP.metrics["server"].duration.bounds,
+            accounting=accounting,
+            duration_s=duration_s,
+            backend=traces is not None,
+            lines_shown=self._lines.shown if self._lines else None,
+            programs=programs,
+        )
+
+    def _accounting(self, counters: dict[str, int], *, ended: bool = False) -> Accounting:
+        """The core's books and the sender's, put together."""
+        delivery = self._traces.sender.delivery() if self._traces else Delivery()
+        dropped = {
+            name.removeprefix("spans.dropped."): count
+            for name, count in counters.items()
+            if name.startswith("spans.dropped.")
+        }
+        for reason, count in delivery.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+        if ended and (left := counters.get("spans.queued", 0)):
+            # Finished between the last look into the core's queue and the end of capture.
+            dropped["shutdown"] = dropped.get("shutdown", 0) + left
+        return Accounting(
+            seen=counters.get("requests.seen", 0),
+            exported=delivery.exported,
+            dropped=dropped,
+            records={
+                name.removeprefix("records."): count for name, count in counters.items() if name.startswith("records.")
+            },
+        )

@@ -1,0 +1,1 @@
+"""A session over the native core: load, attach, detach, drain batches."""

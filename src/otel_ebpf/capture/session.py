@@ -1,0 +1,94 @@
+"""Opens the native core for the agent, and turns its errors into ours.
+
+`Core` is the core as the agent drives it. It exists so that the agent can be tried without a kernel; mypy
+proves that `_native.Session` fits it.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from otel_ebpf import _native
+from otel_ebpf.config.settings import Settings
+from otel_ebpf.errors import AgentError, CaptureError, PermissionDenied
+from otel_ebpf.model import ActiveSeries, HttpSeries, Line, PortRange, Process, ProgramStats, SpanBatch
+
+encode_traces = _native.encode_traces
+
+# The core drops lines beyond this many; the terminal shows no more than that in a second anyway.
+_LINE_QUEUE = 2000
+
+
+class Core(Protocol):
+    """See `_native.Session` for what each of these means."""
+
+    @property
+    def hooks(self) -> str: ...
+    def set_verdict(
+        self,
+        process_key: int,
+        selected: bool,
+        include_ports: list[PortRange] | None = None,
+        exclude_ports: list[PortRange] | None = None,
+    ) -> None: ...
+    def wait(self, timeout_s: float) -> bool: ...
+    def take_processes(self) -> Sequence[Process]: ...
+    def take_exits(self) -> Sequence[int]: ...
+    def take_spans(self, max_bytes: int = ...) -> Sequence[SpanBatch]: ...
+    def take_lines(self, limit: int = ...) -> Sequence[Line]: ...
+    def read_http_series(self) -> Sequence[HttpSeries]: ...
+    def read_active(self) -> Sequence[ActiveSeries]: ...
+    def counters(self) -> dict[str, int]: ...
+    def program_stats(self) -> Sequence[ProgramStats]: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_session(settings: Settings, *, lines: bool, ports: Sequence[int] | None = None) -> Core:
+    """Loads and attaches the BPF programs.
+
+    `lines`: make a `Line` of each request. `ports`: the only ports that any rule can select, if there are few.
+    Raises PermissionDenied or CaptureError.
+    """
+    traces, http = settings.traces, settings.http
+    try:
+        return _native.Session(
+            ring_bytes=settings.capture.ring_bytes,
+            spans=traces.target is not None,
+            spans_per_second=traces.spans_per_second,
+            span_queue_bytes=traces.queue_bytes,
+            lines=lines,
+            line_queue=_LINE_QUEUE,
+            routes=http.routes,
+            max_routes_per_service=http.max_routes_per_service,
+            max_series=settings.metrics.max_series,
+            sampler=traces.sampler,
+            sampler_arg=traces.sampler_arg,
+            stats=settings.output.stats,
+            ports=None if ports is None else list(ports),
+        )
+    except _native.NativeError as error:
+        raise _explain(error) from error
+
+
+def _explain(error: _native.NativeError) -> AgentError:
+    message = str(error.args[0]) if error.args else "the native core failed"
+    match error.kind:
+        case "permission":
+            return PermissionDenied(
+                f"not allowed to watch this machine: {message}",
+                "run it as root (sudo otel-ebpf run), or with the capabilities BPF, PERFMON, NET_ADMIN, "
+                "SYS_PTRACE and DAC_READ_SEARCH; `otel-ebpf check` names the missing ones",
+            )
+        case "no_btf":
+            return CaptureError(
+                f"this kernel does not describe its types: {message}",
+                "a kernel built with CONFIG_DEBUG_INFO_BTF is needed (/sys/kernel/btf/vmlinux); "
+                "all distributions' kernels since 2021 are",
+            )
+        case "load" | "attach":
+            return CaptureError(
+                f"the kernel refused the BPF programs ({error.kind}): {message}",
+                "`otel-ebpf check` says what this kernel has and lacks",
+            )
+        case _:
+            return CaptureError(message)

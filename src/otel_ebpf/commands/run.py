@@ -1,0 +1,247 @@
+"""`otel-ebpf run`: the main job."""
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+import click
+from rich.color import ColorSystem
+from rich.console import Console
+
+from otel_ebpf.agent import Agent, Control
+from otel_ebpf.capture.session import encode_traces, open_session
+from otel_ebpf.config import values
+from otel_ebpf.config.load import config_path, load
+from otel_ebpf.config.settings import Rule, Selection, Settings
+from otel_ebpf.discover.selection import only_ports
+from otel_ebpf.export.output import Output
+from otel_ebpf.export.terminal import Formatter, TextLines, json_line
+from otel_ebpf.model import PortRange
+
+log = logging.getLogger("otel_ebpf")
+
+# A signal may come twice at once: `timeout` and a terminal's shell send it to the group as well.
+_SAME_SIGNAL_S = 0.5
+
+
+class _Ports(click.ParamType[tuple[PortRange, ...]]):
+    name = "N[,N-M]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[PortRange, ...]:
+        try:
+            return values.parse_ports(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _selecting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--exe, --port, --pid, --cgroup and --service, each with its --exclude- counterpart."""
+    kinds: list[tuple[str, Any, str]] = [
+        ("service", str, "GLOB"),
+        ("cgroup", str, "GLOB"),
+        ("pid", click.IntRange(min=1), "N"),
+        ("port", _Ports(), "N[,N-M]"),
+        ("exe", str, "GLOB"),
+    ]
+    helps = {
+        "exe": "Executable: its name, or its path if the glob has a slash.",
+        "port": "Port of the server's end of the connection, or ranges of them.",
+        "pid": "Process id.",
+        "cgroup": "Path of the cgroup, as in /proc/PID/cgroup.",
+        "service": "Service name, as it will be reported.",
+    }
+    for prefix in ("exclude-", ""):
+        for kind, kind_type, metavar in kinds:
+            text = f"Leave out, even if selected: {kind}." if prefix else helps[kind]
+            command = click.option(f"--{prefix}{kind}", type=kind_type, multiple=True, metavar=metavar, help=text)(
+                command
+            )
+    return command
+
+
+@click.command("run")
+@_selecting
+@click.option(
+    "--config", metavar="FILE", help="Declarative configuration (OTEL_CONFIG_FILE). SIGHUP reads its rules anew."
+)
+@click.option("--metrics-only", is_flag=True, help="Make no spans.")
+@click.option(
+    "--spans-per-second",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Budget for spans, 0 for no limit; metrics stay exact. [1000]",
+)
+@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after so many seconds.")
+@click.option(
+    "--lines/--no-lines",
+    " /-q/--quiet",
+    default=None,
+    help="Show each request as it ends. [shown if nothing goes to a backend]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["text", "json"]),
+    help="Lines and summary as text or as JSON, one object a line. [text]",
+)
+@click.option("--stats", is_flag=True, help="At the end, say what each BPF program cost.")
+def command(
+    *,
+    config: str | None,
+    metrics_only: bool,
+    spans_per_second: int | None,
+    duration: float | None,
+    lines: bool | None,
+    form: str | None,
+    stats: bool,
+    **flags: Any,
+) -> None:
+    """Watch every HTTP request of every process, from the outside.
+
+    Each request is shown as it ends, and a summary by service and route when you press Ctrl-C. With an
+    OpenTelemetry backend set in the environment, spans and metrics go there instead. Needs root, or the
+    capabilities that `otel-ebpf check` names. Nothing is changed in the processes watched.
+
+    \b
+    Examples:
+      sudo otel-ebpf run                                everything
+      sudo otel-ebpf run --port 8080,9000-9010          servers on these ports, and their clients
+      sudo otel-ebpf run --exe nginx --exe 'gunicorn*'  programs by name
+      sudo otel-ebpf run --service shop --exclude-port 9090
+      sudo otel-ebpf run -o json | jq 'select(.status >= 500)'
+      sudo OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 otel-ebpf run
+      sudo otel-ebpf run --config /etc/otel-ebpf/config.yaml
+
+    \b
+    Selection: values of one option are alternatives, different options must all hold; any --exclude- option
+    that holds leaves the process (or the port) out. All variables of OpenTelemetry's zero-code SDKs count:
+      OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, _COMPRESSION, _TIMEOUT, _CERTIFICATE, also by signal (_TRACES_, _METRICS_)
+      OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY
+      OTEL_RESOURCE_ATTRIBUTES go on everything sent; OTEL_SERVICE_NAME is the agent's own name. Services
+      are named by their own OTEL_SERVICE_NAME, else by their program.
+
+    \b
+    Signals: INT and TERM end it well, a second one at once; HUP reads the configuration file's rules anew.
+    Exit codes: 0 ended well, 2 invalid configuration, 3 not permitted, 4 the kernel can't, 5 output failed.
+    """
+    _log_to_stderr()
+    path = config_path(config, os.environ)
+
+    def settings_now() -> Settings:
+        settings = load(path, os.environ)
+        return replace(settings, selection=_with_flags(settings.selection, flags))
+
+    settings = settings_now()
+    log.setLevel(settings.log_level.upper())
+    if metrics_only:
+        settings = replace(settings, traces=replace(settings.traces, target=None))
+    if spans_per_second is not None:
+        settings = replace(settings, traces=replace(settings.traces, spans_per_second=spans_per_second))
+    asked_lines = True if lines is None and form else lines
+    settings = replace(
+        settings,
+        output=replace(
+            settings.output,
+            lines=settings.output.lines if asked_lines is None else asked_lines,
+            format="json" if form == "json" else settings.output.format if form is None else "text",
+            stats=stats or settings.output.stats,
+        ),
+    )
+    _run(settings, duration, (lambda: settings_now().selection) if path else None)
+
+
+def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Selection] | None) -> None:
+    colours, width = _terminal()
+    as_json = settings.output.format == "json"
+    format_line: Formatter = json_line if as_json else TextLines(colours=colours, width=width)
+    control = Control()
+    _handle_signals(control, reloads=reload is not None)
+    # The ports in the kernel can't change later, so they are for runs whose rules can't either.
+    ports = only_ports(settings.selection) if reload is None else None
+    core = open_session(settings, lines=settings.shows_lines, ports=ports)
+    output = Output(1)
+    log.info("%s", _announcement(settings, core.hooks))
+    if duration_s is not None:
+        control.end_at_s = time.monotonic() + duration_s
+    agent = Agent(settings, core, output, encode_traces=encode_traces, format_line=format_line, reload=reload)
+    summary = agent.run(control)
+    output.write(summary.as_json() if as_json else summary.as_text(colours=colours is not None, width=width))
+    output.close()
+
+
+def _terminal() -> tuple[ColorSystem | None, int]:
+    """Colours (NO_COLOR and TERM=dumb honoured) and width of standard output; None and 0 if it is no terminal."""
+    if not os.isatty(1):
+        return None, 0
+    console = Console()
+    colours = None if console.no_color or console.color_system is None else ColorSystem.STANDARD
+    return colours, shutil.get_terminal_size().columns
+
+
+def _announcement(settings: Settings, hooks: str) -> str:
+    targets = [
+        f"{name} to {target.url}"
+        for name, target in (("spans", settings.traces.target), ("metrics", settings.metrics.target))
+        if target
+    ]
+    watched = "selected processes" if settings.selection.include or settings.selection.exclude else "every process"
+    where = f"; {', '.join(targets)}" if targets else ""
+    return f"watching {watched} (hooks: {hooks}){where}; Ctrl-C ends"
+
+
+def _with_flags(selection: Selection, flags: dict[str, Any]) -> Selection:
+    """Flags as rules: one that includes, in place of the file's; and one for each exclusion, beside the file's."""
+
+    def rule(prefix: str, *kinds: str) -> Rule:
+        def given(kind: str) -> Any:
+            return flags[prefix + kind] if kind in kinds else ()
+
+        return Rule(
+            executables=given("exe"),
+            ports=tuple(part for ports in given("port") for part in ports),
+            pids=given("pid"),
+            cgroups=given("cgroup"),
+            services=given("service"),
+        )
+
+    kinds = ("exe", "port", "pid", "cgroup", "service")
+    include = rule("", *kinds)
+    exclude = tuple(one for kind in kinds if (one := rule("exclude_", kind)) != Rule())
+    return Selection((include,) if include != Rule() else selection.include, selection.exclude + exclude)
+
+
+def _handle_signals(control: Control, *, reloads: bool) -> None:
+    first_s: list[float] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        control.stop = True
+        if first_s and time.monotonic() - first_s[0] > _SAME_SIGNAL_S:
+            # The kernel detaches everything: nothing is pinned.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        first_s.append(time.monotonic())
+
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        control.reload = True
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    # Without a file there is nothing to read anew; HUP then means what it always did: the terminal is gone.
+    signal.signal(signal.SIGHUP, reload if reloads else end)
+
+
+def _log_to_stderr() -> None:
+    """Messages go to standard error; where that is full or gone there is nobody left to tell."""
+    logging.raiseExceptions = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("otel-ebpf: %(message)s"))
+    logging.getLogger("otel_ebpf").handlers = [handler]
+    logging.getLogger("otel_ebpf").propagate = False

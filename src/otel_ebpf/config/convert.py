@@ -1,0 +1,156 @@
+"""The validated file as settings."""
+
+from typing import Literal, cast
+
+from otel_ebpf.config import schema, values
+from otel_ebpf.config.environment import DEFAULT_ENDPOINT
+from otel_ebpf.config.settings import (
+    Capture,
+    Http,
+    Metrics,
+    OtlpTarget,
+    Output,
+    Rule,
+    Sampler,
+    Selection,
+    Settings,
+    Temporality,
+    Traces,
+)
+
+# The standard's names (schema/common.yaml, SeverityNumber) without their levels 2 to 4.
+_LOG_LEVELS: dict[str, Literal["debug", "info", "warning", "error"]] = {
+    "trace": "debug",
+    "debug": "debug",
+    "info": "info",
+    "warn": "warning",
+    "error": "error",
+    "fatal": "error",
+}
+
+
+def to_settings(file: schema.FileModel) -> Settings:
+    """Raises values.Misplaced where keys that are valid each do not go together."""
+    ours = (file.distribution and file.distribution.otel_ebpf) or schema.OurModel()
+    capture = ours.capture or schema.CaptureModel()
+    level = (file.log_level or "info").rstrip("234")
+    if level not in _LOG_LEVELS:
+        raise values.Misplaced(("log_level",), f"{file.log_level!r} is none of {', '.join(_LOG_LEVELS)}")
+    return Settings(
+        selection=_selection(ours.selection),
+        traces=_traces(file, ours, capture),
+        metrics=_metrics(file, ours),
+        http=Http(**(ours.http or schema.HttpModel()).model_dump()),
+        capture=Capture(ring_bytes=capture.ring_bytes),
+        output=Output(**(ours.output or schema.OutputModel()).model_dump()),
+        resource=_resource(file.resource),
+        command_args=ours.command_args,
+        log_level=_LOG_LEVELS[level],
+    )
+
+
+def _selection(model: schema.SelectionModel | None) -> Selection:
+    if model is None:
+        return Selection()
+
+    def rules(models: list[schema.RuleModel] | None, key: str) -> tuple[Rule, ...]:
+        converted = []
+        for index, rule in enumerate(models or ()):
+            if not rule.model_fields_set:
+                fields = ", ".join(schema.RuleModel.model_fields)
+                path = ("distribution", "otel_ebpf", "selection", key, index)
+                raise values.Misplaced(path, f"a rule needs at least one of {fields}")
+            converted.append(
+                Rule(tuple(rule.executable), tuple(rule.port), tuple(rule.pid), tuple(rule.cgroup), tuple(rule.service))
+            )
+        return tuple(converted)
+
+    return Selection(rules(model.include, "include"), rules(model.exclude, "exclude"))
+
+
+def _traces(file: schema.FileModel, ours: schema.OurModel, capture: schema.CaptureModel) -> Traces:
+    provider = file.tracer_provider or schema.TracerProviderModel()
+    sampler, sampler_arg = _sampler(provider.sampler)
+    traces = Traces(
+        sampler=sampler,
+        sampler_arg=sampler_arg,
+        spans_per_second=ours.spans_per_second,
+        queue_bytes=capture.span_queue_bytes,
+    )
+    batch = provider.processors[0].batch if provider.processors else None
+    if file.disabled or batch is None:
+        return traces
+    path = ("tracer_provider", "processors", 0, "batch", "exporter", "otlp_http")
+    return Traces(
+        target=_target(batch.exporter.otlp_http or schema.OtlpHttpModel(), "traces", path),
+        sampler=sampler,
+        sampler_arg=sampler_arg,
+        spans_per_second=traces.spans_per_second,
+        schedule_delay_s=traces.schedule_delay_s if batch.schedule_delay is None else batch.schedule_delay / 1000,
+        batch_spans=batch.max_export_batch_size or traces.batch_spans,
+        queue_bytes=traces.queue_bytes,
+    )
+
+
+def _sampler(model: schema.SamplerModel | None) -> tuple[Sampler, float]:
+    """OTEL_TRACES_SAMPLER's name and argument. The key alone says which: `always_on:` has no value."""
+    if model is None or not model.model_fields_set:
+        return "parentbased_always_on", 1.0
+    if len(model.model_fields_set) > 1:
+        raise values.Misplaced(("tracer_provider", "sampler"), "one sampler, not several")
+    chosen: schema.RootSamplerModel = model
+    parent_based = "parent_based" in model.model_fields_set
+    if parent_based:
+        chosen = (model.parent_based and model.parent_based.root) or schema.RootSamplerModel(always_on={})
+    prefix = "parentbased_" if parent_based else ""
+    if "trace_id_ratio_based" in chosen.model_fields_set:
+        ratio = (chosen.trace_id_ratio_based or schema.RatioModel()).ratio
+        return cast("Sampler", f"{prefix}traceidratio"), 1.0 if ratio is None else ratio
+    name = "always_off" if "always_off" in chosen.model_fields_set else "always_on"
+    return cast("Sampler", prefix + name), 1.0
+
+
+def _metrics(file: schema.FileModel, ours: schema.OurModel) -> Metrics:
+    readers = file.meter_provider.readers if file.meter_provider else None
+    periodic = readers[0].periodic if readers else None
+    if file.disabled or periodic is None:
+        return Metrics(max_series=ours.max_series_per_process)
+    exporter = periodic.exporter.otlp_http or schema.OtlpHttpMetricModel()
+    path = ("meter_provider", "readers", 0, "periodic", "exporter", "otlp_http")
+    preference = (exporter.temporality_preference or "cumulative").replace("_", "")
+    return Metrics(
+        target=_target(exporter, "metrics", path),
+        interval_s=Metrics().interval_s if periodic.interval is None else periodic.interval / 1000,
+        temporality=cast("Temporality", preference),
+        max_series=ours.max_series_per_process,
+    )
+
+
+def _target(model: schema.OtlpHttpModel, signal: str, path: tuple[str | int, ...]) -> OtlpTarget:
+    tls = model.tls or schema.TlsModel()
+    try:
+        headers = dict(values.parse_pairs(model.headers_list or ""))
+    except ValueError as error:
+        raise values.Misplaced((*path, "headers_list"), "not of the form key=value,key=value") from error
+    headers.update({header.name: header.value or "" for header in model.headers or ()})
+    return OtlpTarget(
+        url=model.endpoint or values.signal_url(DEFAULT_ENDPOINT, signal),
+        headers=tuple(headers.items()),
+        compression=model.compression or "none",
+        # The standard's 0 is "no limit"; a day is, for one request.
+        timeout_s=10.0 if model.timeout is None else model.timeout / 1000 or 86400.0,
+        ca_file=tls.ca_file or "",
+        client_certificate_file=tls.cert_file or "",
+        client_key_file=tls.key_file or "",
+    )
+
+
+def _resource(model: schema.ResourceModel | None) -> tuple[tuple[str, str], ...]:
+    if model is None:
+        return ()
+    try:
+        attributes = dict(values.parse_pairs(model.attributes_list or ""))
+    except ValueError as error:
+        raise values.Misplaced(("resource", "attributes_list"), str(error)) from error
+    attributes.update({item.name: str(item.value) for item in model.attributes or () if item.value is not None})
+    return tuple(attributes.items())

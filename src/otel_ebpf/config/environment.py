@@ -1,0 +1,156 @@
+"""OTEL_* variables, as every zero-code SDK reads them.
+
+Rules (specification, "Environment variable specification"): empty is unset; only "true" is true, in any case;
+a number or a name that can't be understood warns and is ignored. What would send data to the wrong place (an
+endpoint, a protocol we do not speak) refuses to start instead: ConfigError.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Final, Literal, TypeVar, cast, get_args
+
+from otel_ebpf.config import values
+from otel_ebpf.config.settings import Compression, Metrics, OtlpTarget, Sampler, Settings, Temporality, Traces
+from otel_ebpf.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+Name = TypeVar("Name", bound=str)
+DEFAULT_ENDPOINT: Final = "http://localhost:4318"
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Environment:
+    """Typed look-ups in a set of variables."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def text(self, *names: str) -> str:
+        """Value of the first variable that is set, "" if none is."""
+        return next((value for name in names if (value := self._variables.get(name, "").strip())), "")
+
+    def flag(self, name: str) -> bool:
+        """True for "true" only."""
+        text = self.text(name).lower()
+        if text not in {"", "true", "false"}:
+            log.warning('%s=%s: neither "true" nor "false"; taken as false', name, text)
+        return text == "true"
+
+    def number(self, names: tuple[str, ...], default: float, *, low: float = 0.0, high: float = math.inf) -> float:
+        """A finite number within [low, high]; anything else is ignored with a warning."""
+        for name in names:
+            text = self.text(name)
+            if not text:
+                continue
+            try:
+                number = float(text)
+            except ValueError:
+                number = math.nan
+            if math.isfinite(number) and low <= number <= high:
+                return number
+            log.warning("%s=%s: not a number from %g to %g; ignored", name, text, low, high)
+        return default
+
+    def name(self, names: tuple[str, ...], allowed: tuple[Name, ...], default: Name) -> Name:
+        """One of the allowed names, in any case; anything else is ignored with a warning."""
+        for name in names:
+            text = self.text(name).lower()
+            if text in allowed:
+                return text
+            if text:
+                log.warning("%s=%s: not one of %s; ignored", name, text, ", ".join(allowed))
+        return default
+
+    def pairs(self, *names: str) -> tuple[tuple[str, str], ...]:
+        """key=value,...; a malformed list is ignored with a warning, which does not show it: it may be secret."""
+        for name in names:
+            if text := self.text(name):
+                try:
+                    return values.parse_pairs(text)
+                except ValueError:
+                    log.warning("%s: not of the form key=value,key=value; ignored", name)
+        return ()
+
+
+def from_environment(variables: Mapping[str, str]) -> Settings:
+    """Settings from OTEL_* variables alone."""
+    env = Environment(variables)
+    off = env.flag("OTEL_SDK_DISABLED")
+    return Settings(
+        traces=Traces(
+            target=None if off else _target(env, "traces"),
+            sampler=env.name(
+                ("OTEL_TRACES_SAMPLER",), cast("tuple[Sampler, ...]", get_args(Sampler)), Traces().sampler
+            ),
+            sampler_arg=env.number(("OTEL_TRACES_SAMPLER_ARG",), 1.0, high=1.0),
+            schedule_delay_s=env.number(("OTEL_BSP_SCHEDULE_DELAY",), 5000.0) / 1000,
+            batch_spans=int(env.number(("OTEL_BSP_MAX_EXPORT_BATCH_SIZE",), 512.0, low=1.0)),
+        ),
+        metrics=Metrics(
+            target=None if off else _target(env, "metrics"),
+            interval_s=env.number(("OTEL_METRIC_EXPORT_INTERVAL",), 60_000.0, low=1.0) / 1000,
+            temporality=env.name(
+                ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",),
+                cast("tuple[Temporality, ...]", get_args(Temporality)),
+                "cumulative",
+            ),
+        ),
+        resource=_resource(env),
+        log_level=_log_level(env),
+    )
+
+
+def _resource(env: Environment) -> tuple[tuple[str, str], ...]:
+    attributes = dict(env.pairs("OTEL_RESOURCE_ATTRIBUTES"))
+    if name := env.text("OTEL_SERVICE_NAME"):
+        attributes["service.name"] = name
+    return tuple(attributes.items())
+
+
+def _log_level(env: Environment) -> LogLevel:
+    levels: dict[str, LogLevel] = {"trace": "debug", "debug": "debug", "warn": "warning", "fatal": "error"}
+    allowed = ("trace", "debug", "info", "warn", "warning", "error", "fatal")
+    text = env.name(("OTEL_LOG_LEVEL",), allowed, "info")
+    return levels.get(text, cast("LogLevel", text))
+
+
+def _target(env: Environment, signal: Literal["traces", "metrics"]) -> OtlpTarget | None:
+    """Where a signal goes. Without an endpoint nowhere, unless OTEL_<SIGNAL>_EXPORTER asks for otlp by name."""
+    upper = signal.upper()
+    exporter = env.text(f"OTEL_{upper}_EXPORTER")
+    if exporter == "none":
+        return None
+    if exporter not in {"", "otlp"}:
+        raise ConfigError(
+            f"OTEL_{upper}_EXPORTER={exporter}: only otlp and none are there",
+            "for lines on the terminal leave it unset, or use --lines",
+        )
+
+    def names(suffix: str) -> tuple[str, str]:
+        return f"OTEL_EXPORTER_OTLP_{upper}_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}"
+
+    own_name, base_name = names("ENDPOINT")
+    own, base = env.text(own_name), env.text(base_name)
+    if not (own or base or exporter):
+        return None
+    try:
+        url = values.parse_endpoint(own) if own else values.signal_url(base or DEFAULT_ENDPOINT, signal)
+    except ValueError as error:
+        raise ConfigError(f"{own_name if own else base_name}: {error}") from error
+    protocol = env.text(*names("PROTOCOL")) or "http/protobuf"
+    if protocol != "http/protobuf":
+        raise ConfigError(
+            f"OTLP over {protocol} is not there yet: only http/protobuf",
+            "unset OTEL_EXPORTER_OTLP_PROTOCOL and use the backend's HTTP port, usually 4318",
+        )
+    return OtlpTarget(
+        url=url,
+        headers=env.pairs(*names("HEADERS")),
+        compression=env.name(names("COMPRESSION"), cast("tuple[Compression, ...]", get_args(Compression)), "none"),
+        timeout_s=env.number(names("TIMEOUT"), 10_000.0, low=1.0) / 1000,
+        ca_file=env.text(*names("CERTIFICATE")),
+        client_certificate_file=env.text(*names("CLIENT_CERTIFICATE")),
+        client_key_file=env.text(*names("CLIENT_KEY")),
+    )

@@ -1,0 +1,121 @@
+"""What the agent is to do: plain values, with defaults that need neither environment nor file."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from otel_ebpf.model import PortRange
+
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
+Temporality = Literal["cumulative", "delta", "lowmemory"]
+Compression = Literal["none", "gzip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Holds for a process if every field that is given matches; within a field one of its values is enough.
+
+    Globs are fnmatch's. `executables` are matched with the whole path if they contain a slash, else with the name.
+    """
+
+    executables: tuple[str, ...] = ()
+    ports: tuple[PortRange, ...] = ()  # of the server's end of the connection
+    pids: tuple[int, ...] = ()
+    cgroups: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A process is watched if any rule of `include` holds (or there is none) and none of `exclude` does."""
+
+    include: tuple[Rule, ...] = ()
+    exclude: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpTarget:
+    """Where one signal goes over OTLP/HTTP, in protobuf. `url` is complete, path included."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    compression: Compression = "none"
+    timeout_s: float = 10.0
+    ca_file: str = ""
+    client_certificate_file: str = ""
+    client_key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Spans: made only if there is a `target`. A batch leaves when it is full or `schedule_delay_s` old."""
+
+    target: OtlpTarget | None = None
+    sampler: Sampler = "parentbased_always_on"
+    sampler_arg: float = 1.0
+    spans_per_second: int = 1000  # 0: no limit
+    schedule_delay_s: float = 5.0
+    batch_spans: int = 512
+    queue_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Metrics: counted always, sent if there is a `target`."""
+
+    target: OtlpTarget | None = None
+    interval_s: float = 60.0
+    temporality: Temporality = "cumulative"
+    max_series: int = 2000  # per process
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """How HTTP requests are named."""
+
+    routes: Literal["infer", "unset"] = "infer"
+    max_routes_per_service: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """`ring_bytes` is a power of two and a multiple of the page."""
+
+    ring_bytes: int = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What standard output gets. `lines` None: only if nothing goes to a backend."""
+
+    lines: bool | None = None
+    format: Literal["text", "json"] = "text"
+    stats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of it. `resource` goes on everything that is sent, except its service.name, which is the agent's own."""
+
+    selection: Selection = field(default_factory=Selection)
+    traces: Traces = field(default_factory=Traces)
+    metrics: Metrics = field(default_factory=Metrics)
+    http: Http = field(default_factory=Http)
+    capture: Capture = field(default_factory=Capture)
+    output: Output = field(default_factory=Output)
+    resource: tuple[tuple[str, str], ...] = ()
+    command_args: bool = False  # process.command_args: off, as arguments hold secrets
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def shows_lines(self) -> bool:
+        """Whether each request is shown on standard output."""
+        if self.output.lines is not None:
+            return self.output.lines
+        return self.traces.target is None and self.metrics.target is None

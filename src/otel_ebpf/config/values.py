@@ -1,0 +1,59 @@
+"""Values as people write them in flags, variables and files. All raise ValueError saying what would be right."""
+
+from urllib.parse import unquote, urlsplit
+
+from otel_ebpf.model import PortRange
+
+
+def parse_ports(text: str) -> tuple[PortRange, ...]:
+    """`80`, `8000-8100`, and lists of both: `80,443,8000-8100`."""
+    return tuple(_parse_port_range(part.strip()) for part in text.split(","))
+
+
+def _parse_port_range(text: str) -> PortRange:
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    if not all(part.isascii() and part.isdigit() for part in ((first, last) if dash else (first,))):
+        raise ValueError(f"{text!r} is not a port or a range of ports such as 8080 or 8000-8100")
+    low, high = int(first), int(last) if dash else int(first)
+    if not 1 <= low <= high <= 65535:
+        raise ValueError(f"{text!r}: ports go from 1 to 65535, the lower one first")
+    return low, high
+
+
+def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """`key=value,key=value` with %-escapes, as OTEL_RESOURCE_ATTRIBUTES and OTEL_EXPORTER_OTLP_HEADERS have it."""
+    pairs: dict[str, str] = {}
+    for part in text.split(","):
+        if not part.strip():
+            continue
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"{part.strip()!r} is not of the form key=value")
+        pairs[unquote(key.strip())] = unquote(value.strip())
+    return tuple(pairs.items())
+
+
+def parse_endpoint(url: str) -> str:
+    """An absolute http(s) URL, as it is."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is not a number, an unclosed [
+        valid = False
+    if not valid:
+        raise ValueError(f"{url!r} is not a URL such as http://localhost:4318")
+    return url
+
+
+def signal_url(base: str, signal: str) -> str:
+    """The URL of `traces` or `metrics` below a base endpoint, whose own path and query are kept."""
+    parts = urlsplit(parse_endpoint(base))
+    return parts._replace(path=f"{parts.path.rstrip('/')}/v1/{signal}").geturl()
+
+
+class Misplaced(ValueError):
+    """What is valid by itself does not fit where it stands: `path` in the configuration file."""
+
+    def __init__(self, path: tuple[str | int, ...], problem: str) -> None:
+        super().__init__(problem)
+        self.path = path

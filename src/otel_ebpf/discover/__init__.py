@@ -1,0 +1,1 @@
+"""Decides which processes are watched, and says why."""

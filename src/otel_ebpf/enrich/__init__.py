@@ -1,0 +1,1 @@
+"""Says what a process is: service, executable, container, host."""

@@ -1,0 +1,1 @@
+"""Ships what was captured: OTLP over HTTP, or lines on a terminal."""

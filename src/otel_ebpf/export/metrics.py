@@ -1,0 +1,213 @@
+"""Series of the core as OTLP metrics, one ResourceMetrics for each process.
+
+Points are cumulative as they come. For delta temporality the last value of each series is kept, and minimum
+and maximum are left out: they can't be told for an interval.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
+
+from otel_ebpf import __version__, semconv
+from otel_ebpf.model import ActiveSeries, Histogram, HttpSeries
+from otel_ebpf.protocols.registry import HTTP, Metric
+
+Role = Literal["server", "client"]
+_CUMULATIVE: Final = pb.AGGREGATION_TEMPORALITY_CUMULATIVE
+_DELTA: Final = pb.AGGREGATION_TEMPORALITY_DELTA
+_SCOPE: Final = InstrumentationScope(name=semconv.SCOPE_NAME, version=__version__)
+
+
+@dataclass(slots=True)
+class _Last:
+    """What was sent of one histogram, and when."""
+
+    time_ns: int
+    count: int
+    sum: float
+    buckets: Sequence[int]
+
+
+class MetricsEncoder:
+    """Builds requests; with `delta` it remembers what it has built, so each must be sent or counted as lost."""
+
+    def __init__(self, *, delta: bool, start_unix_ns: int) -> None:
+        self._delta = delta
+        self._start_unix_ns = start_unix_ns
+        self._last: dict[int, dict[tuple[object, ...], _Last]] = {}  # by process
+
+    def forget(self, process_key: int) -> None:
+        """A process ended and its last series are built."""
+        self._last.pop(process_key, None)
+
+    def request(
+        self,
+        resources: Mapping[int, bytes],
+        series: Iterable[HttpSeries],
+        active: Iterable[ActiveSeries],
+        now_unix_ns: int,
+    ) -> ExportMetricsServiceRequest:
+        """The request. `resources` are encoded, by process key; who has none is left out."""
+        request = ExportMetricsServiceRequest()
+        builders: dict[int, _Builder] = {}
+
+        def builder(key: int) -> _Builder | None:
+            if key not in builders and key in resources:
+                builders[key] = _Builder(request, resources[key])
+            return builders.get(key)
+
+        for one in series:
+            if target := builder(one.process_key):
+                self._add(target, one, now_unix_ns)
+        for gauge in active:
+            metric = HTTP.metrics["server"].active
+            if metric and (target := builder(gauge.process_key)):
+                point = target.sum(metric, monotonic=False).data_points.add()
+                point.start_time_unix_nano, point.time_unix_nano = self._start_unix_ns, now_unix_ns
+                point.as_int = gauge.value
+                point.attributes.extend(
+                    [_text(semconv.HTTP_REQUEST_METHOD, gauge.method), _text(semconv.URL_SCHEME, gauge.scheme)]
+                )
+        return request
+
+    def _add(self, target: "_Builder", series: HttpSeries, now_unix_ns: int) -> None:
+        role: Role = "server" if series.role == "server" else "client"
+        metrics = HTTP.metrics[role]
+        attributes = _attributes(series)
+        for metric, histogram in (
+            (metrics.duration, series.duration),
+            (metrics.request_size, series.request_body),
+            (metrics.response_size, series.response_body),
+        ):
+            if histogram is None:
+                continue
+            point = self._point(series, metric, histogram, now_unix_ns)
+            if point is not None:
+                point.attributes.extend(attributes)
+                target.histogram(metric, delta=self._delta).data_points.append(point)
+
+    def _point(
+        self, series: HttpSeries, metric: Metric, histogram: Histogram, now_unix_ns: int
+    ) -> pb.HistogramDataPoint | None:
+        if not self._delta:
+            return pb.HistogramDataPoint(
+                start_time_unix_nano=series.start_unix_ns,
+                time_unix_nano=now_unix_ns,
+                count=histogram.count,
+                sum=histogram.sum,
+                min=histogram.min if histogram.count else None,
+                max=histogram.max if histogram.count else None,
+                bucket_counts=histogram.buckets,
+                explicit_bounds=metric.bounds,
+            )
+        of_process = self._last.setdefault(series.process_key, {})
+        key = (metric.name, *_identity(series))
+        last = of_process.get(key) or _Last(series.start_unix_ns, 0, 0.0, [0] * len(histogram.buckets))
+        if histogram.count == last.count:
+            return None
+        of_process[key] = _Last(now_unix_ns, histogram.count, histogram.sum, list(histogram.buckets))
+        return pb.HistogramDataPoint(
+            start_time_unix_nano=last.time_ns,
+            time_unix_nano=now_unix_ns,
+            count=histogram.count - last.count,
+            sum=histogram.sum - last.sum,
+            bucket_counts=[new - old for new, old in zip(histogram.buckets, last.buckets, strict=True)],
+            explicit_bounds=metric.bounds,
+        )
+
+
+class _Builder:
+    """The ResourceMetrics of one process (or the agent), with each metric made when first needed."""
+
+    def __init__(self, request: ExportMetricsServiceRequest, resource: bytes) -> None:
+        message = request.resource_metrics.add(
+            resource=ResourceMessage.FromString(resource), schema_url=semconv.SCHEMA_URL
+        )
+        self._scope = message.scope_metrics.add(scope=_SCOPE, schema_url=semconv.SCHEMA_URL)
+        self._metrics: dict[str, pb.Metric] = {}
+
+    def _metric(self, metric: Metric) -> pb.Metric:
+        made = self._metrics.get(metric.name)
+        if made is None:
+            made = self._scope.metrics.add(name=metric.name, unit=metric.unit, description=metric.description)
+            self._metrics[metric.name] = made
+        return made
+
+    def histogram(self, metric: Metric, *, delta: bool) -> pb.Histogram:
+        histogram = self._metric(metric).histogram
+        histogram.aggregation_temporality = _DELTA if delta else _CUMULATIVE
+        return histogram
+
+    def sum(self, metric: Metric, *, monotonic: bool) -> pb.Sum:
+        # Cumulative whatever the preference: for up-down counters it is so in every one of them, and our own
+        # few counters are not worth a memory.
+        total = self._metric(metric).sum
+        total.aggregation_temporality, total.is_monotonic = _CUMULATIVE, monotonic
+        return total
+
+
+def add_counters(
+    request: ExportMetricsServiceRequest,
+    resource: bytes,
+    counters: Iterable[tuple[Metric, Mapping[str, str], int]],
+    start_unix_ns: int,
+    now_unix_ns: int,
+) -> None:
+    """Adds (metric, attributes, value) counters under a resource of their own."""
+    builder = _Builder(request, resource)
+    for metric, attributes, value in counters:
+        point = builder.sum(metric, monotonic=True).data_points.add()
+        point.start_time_unix_nano, point.time_unix_nano = start_unix_ns, now_unix_ns
+        point.as_int = value
+        point.attributes.extend(_text(key, text) for key, text in attributes.items())
+
+
+def _identity(series: HttpSeries) -> tuple[object, ...]:
+    return (
+        series.role,
+        series.method,
+        series.scheme,
+        series.route,
+        series.status,
+        series.error_type,
+        series.protocol_version,
+        series.server_address,
+        series.server_port,
+        series.overflow,
+    )
+
+
+def _attributes(series: HttpSeries) -> list[KeyValue]:
+    if series.overflow:
+        return [KeyValue(key=semconv.METRIC_OVERFLOW, value=AnyValue(bool_value=True))]
+    attributes = [
+        _text(key, value)
+        for key, value in (
+            (semconv.HTTP_REQUEST_METHOD, series.method),
+            (semconv.URL_SCHEME, series.scheme),
+            (semconv.HTTP_ROUTE, series.route),
+            (semconv.ERROR_TYPE, series.error_type),
+            (semconv.NETWORK_PROTOCOL_NAME, HTTP.name),
+            (semconv.NETWORK_PROTOCOL_VERSION, series.protocol_version),
+            (semconv.SERVER_ADDRESS, series.server_address),
+        )
+        if value
+    ]
+    if series.status:
+        attributes.append(_integer(semconv.HTTP_RESPONSE_STATUS_CODE, series.status))
+    if series.server_port:
+        attributes.append(_integer(semconv.SERVER_PORT, series.server_port))
+    return attributes
+
+
+def _text(key: str, value: str) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(string_value=value))
+
+
+def _integer(key: str, value: int) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(int_value=value))

@@ -1,0 +1,119 @@
+"""A thread that delivers one signal, so that a slow backend holds up nothing but its own queue.
+
+The queue is short: while it is full the agent leaves spans where they are, in the core, whose own queue is
+bounded in bytes and whose drops are counted.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from otel_ebpf.errors import ExportError
+from otel_ebpf.export.otlp import OtlpClient
+
+log = logging.getLogger(__name__)
+
+_QUEUE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """`items` spans or points; `build` encodes them, on the sender's thread."""
+
+    items: int
+    build: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of all items so far: submitted = exported + Σ dropped + pending."""
+
+    exported: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    pending: int = 0
+
+
+class Sender:
+    """`hurry` is the client's: set when the end is near."""
+
+    def __init__(self, name: str, client: OtlpClient, hurry: threading.Event) -> None:
+        self._name = name
+        self._client = client
+        self._hurry = hurry
+        self._queue: deque[Parcel] = deque()
+        self._changed = threading.Condition()
+        self._exported = 0
+        self._dropped: Counter[str] = Counter()
+        self._pending = 0
+        self._closing = self._abandoned = False
+        # A daemon: a backend that hangs must not keep the program from ending.
+        self._thread = threading.Thread(target=self._run, name=f"export-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` would leave the queue at its proper length."""
+        return len(self._queue) < _QUEUE
+
+    def submit(self, parcel: Parcel) -> None:
+        """Queues a parcel, even beyond `has_room`."""
+        with self._changed:
+            self._pending += parcel.items
+            self._queue.append(parcel)
+            self._changed.notify_all()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Waits until everything queued has been sent or given up. False if time ran out."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._pending, timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        """Sends what is queued without waiting for a backend that is away; what is left then counts as dropped."""
+        deadline = time.monotonic() + timeout_s
+        self._hurry.set()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        with self._changed:
+            self._abandoned = True
+            if self._pending:
+                self._dropped["shutdown"] += self._pending
+                self._pending = 0
+                self._queue.clear()
+
+    def delivery(self) -> Delivery:
+        """The state of the books."""
+        with self._changed:
+            return Delivery(self._exported, dict(self._dropped), self._pending)
+
+    def _run(self) -> None:
+        while (parcel := self._next()) is not None:
+            exported, dropped = 0, Counter[str]()
+            try:
+                rejected = min(self._client.send(parcel.build()), parcel.items)
+                exported, dropped["rejected"] = parcel.items - rejected, rejected
+            except ExportError as error:
+                log.warning("%d %s lost: %s", parcel.items, self._name, error)
+                dropped["export_failed"] = parcel.items
+            except Exception:
+                # A thread that died here would stop the signal without a word.
+                log.exception("%d %s lost to a fault of the exporter", parcel.items, self._name)
+                dropped["export_failed"] = parcel.items
+            with self._changed:
+                if self._abandoned:
+                    return
+                self._exported += exported
+                self._dropped.update({reason: count for reason, count in dropped.items() if count})
+                self._pending -= parcel.items
+                self._changed.notify_all()
+        self._client.close()
+
+    def _next(self) -> Parcel | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            return self._queue.popleft() if self._queue else None

@@ -1,0 +1,213 @@
+"""The closing summary: totals by service and route, and where every request went."""
+
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from otel_ebpf.export.terminal import bytes_text, duration_text, printable
+from otel_ebpf.model import Accounting, HttpSeries, ProgramStats
+
+_ROWS: Final = 40
+Key = tuple[str, str, str, str]
+"""Service, role, method, route."""
+
+
+@dataclass(slots=True)
+class Total:
+    """Requests of one service and route. Bytes are of bodies, both ways."""
+
+    count: int = 0
+    errors: int = 0
+    sum_s: float = 0.0
+    min_s: float = float("inf")
+    max_s: float = 0.0
+    bytes: float = 0.0
+    buckets: list[int] = field(default_factory=list)
+
+    def add(self, series: HttpSeries) -> None:
+        """Adds one series, which must be new here."""
+        duration = series.duration
+        self.count += duration.count
+        self.errors += duration.count if series.error_type else 0
+        self.sum_s += duration.sum
+        if duration.count:
+            self.min_s, self.max_s = min(self.min_s, duration.min), max(self.max_s, duration.max)
+        self.bytes += sum(body.sum for body in (series.request_body, series.response_body) if body)
+        grown = self.buckets + [0] * (len(duration.buckets) - len(self.buckets))
+        self.buckets = [have + more for have, more in zip(grown, duration.buckets, strict=True)]
+
+    def quantile(self, fraction: float, bounds: Sequence[float]) -> float:
+        """Estimated seconds: where in its bucket, on a logarithmic scale, the bucket cut to [min, max]."""
+        rank, below = fraction * self.count, 0
+        for index, count in enumerate(self.buckets):
+            if count and below + count >= rank:
+                low = max(self.min_s, bounds[index - 1] if index else 0.0, 1e-9)
+                high = max(low, min(self.max_s, bounds[index] if index < len(bounds) else self.max_s))
+                return low * math.pow(high / low, (rank - below) / count)
+            below += count
+        return self.max_s
+
+
+class Totals:
+    """Keeps the last value of each live process's series; those of ended ones are added up and forgotten."""
+
+    def __init__(self) -> None:
+        self._live: dict[int, list[HttpSeries]] = {}
+        self._ended: dict[Key, Total] = {}
+
+    def update(self, series: Iterable[HttpSeries]) -> None:
+        """All series of the core, as they are now."""
+        fresh: dict[int, list[HttpSeries]] = {}
+        for one in series:
+            fresh.setdefault(one.process_key, []).append(one)
+        self._live.update(fresh)
+
+    def ended(self, process_key: int, service: str) -> None:
+        """A process ended, its last series have been given to `update`."""
+        _add(self._ended, self._live.pop(process_key, ()), service)
+
+    def by_route(self, services: Mapping[int, str]) -> dict[Key, Total]:
+        """Totals of everything, the busiest first; `services` of the processes that are alive."""
+        totals: dict[Key, Total] = {}
+        for key, ended in self._ended.items():
+            totals[key] = Total(**{name: getattr(ended, name) for name in Total.__slots__})
+        for process_key, series in self._live.items():
+            _add(totals, series, services.get(process_key, "?"))
+        return dict(sorted(totals.items(), key=lambda item: (-item[1].count, item[0])))
+
+
+def _add(totals: dict[Key, Total], series: Iterable[HttpSeries], service: str) -> None:
+    for one in series:
+        key = (service, one.role, "" if one.overflow else one.method, "(other)" if one.overflow else one.route)
+        totals.setdefault(key, Total()).add(one)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is told at the end. `lines_shown` None: no lines were asked for. `backend`: spans go to one."""
+
+    totals: Mapping[Key, Total]
+    bounds: Sequence[float]
+    accounting: Accounting
+    duration_s: float
+    backend: bool
+    lines_shown: int | None = None
+    programs: Sequence[ProgramStats] | None = None
+
+    def as_text(self, *, colours: bool, width: int) -> str:
+        """Tables and sentences; `width` 0: as wide as needed."""
+        console = Console(
+            file=io.StringIO(), force_terminal=colours, no_color=not colours, width=width or 200, highlight=False
+        )
+        console.print()
+        if self.totals:
+            console.print(self._route_table())
+        for sentence in self._sentences():
+            console.print(Text(sentence))
+        if self.programs is not None:
+            console.print(_program_table(self.programs))
+        text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
+        return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+    def _route_table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+        for heading in ("service", "role", "method", "route"):
+            table.add_column(heading, overflow="ellipsis", no_wrap=heading != "route")
+        for heading in ("requests", "errors", "p50", "p99", "bytes"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for (service, role, method, route), total in list(self.totals.items())[:_ROWS]:
+            table.add_row(
+                Text(printable(service)),
+                role,
+                Text(printable(method)),
+                Text(printable(route) or "-"),
+                f"{total.count:,}",
+                Text(f"{total.errors:,}", "red" if total.errors else ""),
+                duration_text(total.quantile(0.5, self.bounds)),
+                duration_text(total.quantile(0.99, self.bounds)),
+                bytes_text(total.bytes),
+            )
+        if hidden := list(self.totals.values())[_ROWS:]:
+            table.add_row(f"… and {len(hidden):,} more", "", "", "", f"{sum(total.count for total in hidden):,}")
+        return table
+
+    def _sentences(self) -> list[str]:
+        books = self.accounting
+        per_second = books.seen / self.duration_s if self.duration_s > 0 else 0.0
+        sentences = [f"{books.seen:,} requests seen in {self.duration_s:.1f} s ({per_second:,.0f} a second)"]
+        if self.lines_shown is not None:
+            hidden = max(0, books.seen - self.lines_shown)
+            sentences[0] += f"; {self.lines_shown:,} shown, {hidden:,} not"
+        if self.backend:
+            dropped = sum(books.dropped.values())
+            parts = ", ".join(f"{reason} {count:,}" for reason, count in sorted(books.dropped.items()) if count)
+            sentences.append(
+                f"spans: seen {books.seen:,} = exported {books.exported:,} + dropped {dropped:,}"
+                + (f" ({parts})" if parts else "")
+                + (f" + unaccounted {books.pending:,}" if books.pending else "")
+            )
+        lost = ", ".join(f"{name} {count:,}" for name, count in sorted(books.records.items()) if count)
+        if lost:
+            sentences.append(f"records of the kernel: {lost}")
+        return sentences
+
+    def as_json(self) -> str:
+        """One JSON object and a newline."""
+        routes: list[dict[str, Any]] = [
+            {
+                "service": service,
+                "role": role,
+                "method": method or None,
+                "route": route or None,
+                "requests": total.count,
+                "errors": total.errors,
+                "p50_s": total.quantile(0.5, self.bounds),
+                "p99_s": total.quantile(0.99, self.bounds),
+                "body_bytes": int(total.bytes),
+            }
+            for (service, role, method, route), total in self.totals.items()
+        ]
+        books = self.accounting
+        summary: dict[str, Any] = {
+            "kind": "summary",
+            "duration_s": round(self.duration_s, 3),
+            "requests_seen": books.seen,
+            "spans_exported": books.exported,
+            "spans_dropped": dict(books.dropped),
+            "unaccounted": books.pending,
+            "records": dict(books.records),
+            "lines_shown": self.lines_shown,
+            "routes": routes,
+        }
+        if self.programs is not None:
+            summary["programs"] = [
+                {
+                    "name": one.name,
+                    "hook": one.hook,
+                    "run_count": one.run_count,
+                    "run_time_ns": one.run_time_ns,
+                    "missed": one.missed,
+                }
+                for one in self.programs
+            ]
+        return json.dumps(summary, separators=(",", ":")) + "\n"
+
+
+def _program_table(programs: Iterable[ProgramStats]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    table.add_column("program")
+    table.add_column("hook")
+    for heading in ("runs", "ns per run", "missed"):
+        table.add_column(heading, justify="right")
+    for one in programs:
+        per_run = f"{one.run_time_ns / one.run_count:,.0f}" if one.run_count else "-"
+        table.add_row(Text(one.name), Text(one.hook), f"{one.run_count:,}", per_run, f"{one.missed:,}")
+    return table

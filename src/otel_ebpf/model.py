@@ -1,0 +1,201 @@
+"""What crosses between the rooms.
+
+The records of the native core are named tuples made in Rust (`_native.pyi`). The rooms that use them may not
+import the core, so they are described here by shape: mypy proves that the core's classes fit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+AttributeValue = str | bool | int | float | Sequence[str]
+Attributes = Mapping[str, AttributeValue]
+PortRange = tuple[int, int]
+"""First and last port, both included."""
+
+
+class Process(Protocol):
+    """A process that the core met. `key` is never used twice in a session; a pid (`tgid`) may be."""
+
+    @property
+    def key(self) -> int: ...
+    @property
+    def tgid(self) -> int: ...
+    @property
+    def ppid(self) -> int: ...
+    @property
+    def start_boottime_ns(self) -> int: ...
+    @property
+    def comm(self) -> str: ...
+    @property
+    def args(self) -> Sequence[str]: ...
+
+
+class Line(Protocol):
+    """One finished request, for people. `status` is 0 where there was none."""
+
+    @property
+    def process_key(self) -> int: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def start_unix_ns(self) -> int: ...
+    @property
+    def duration_ns(self) -> int: ...
+    @property
+    def client(self) -> str: ...
+    @property
+    def server(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def route(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def error_type(self) -> str: ...
+    @property
+    def request_body_bytes(self) -> int: ...
+    @property
+    def response_body_bytes(self) -> int: ...
+    @property
+    def trace_id(self) -> str: ...
+    @property
+    def span_id(self) -> str: ...
+
+
+class Histogram(Protocol):
+    """Cumulative since the series began. `buckets` has one count more than there are bounds."""
+
+    @property
+    def count(self) -> int: ...
+    @property
+    def sum(self) -> float: ...
+    @property
+    def min(self) -> float: ...
+    @property
+    def max(self) -> float: ...
+    @property
+    def buckets(self) -> Sequence[int]: ...
+
+
+class HttpSeries(Protocol):
+    """One series of the http.*.request metrics; everything but the process is an attribute of its points."""
+
+    @property
+    def process_key(self) -> int: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def start_unix_ns(self) -> int: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def route(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def error_type(self) -> str: ...
+    @property
+    def protocol_version(self) -> str: ...
+    @property
+    def server_address(self) -> str: ...
+    @property
+    def server_port(self) -> int: ...
+    @property
+    def overflow(self) -> bool: ...
+    @property
+    def duration(self) -> Histogram: ...
+    @property
+    def request_body(self) -> Histogram | None: ...
+    @property
+    def response_body(self) -> Histogram | None: ...
+
+
+class ActiveSeries(Protocol):
+    """http.server.active_requests."""
+
+    @property
+    def process_key(self) -> int: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+
+class SpanBatch(Protocol):
+    """`count` finished spans of one process, encoded."""
+
+    @property
+    def process_key(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def spans(self) -> bytes: ...
+
+
+class ProgramStats(Protocol):
+    """Cost of one BPF program since it was attached."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def hook(self) -> str: ...
+    @property
+    def run_count(self) -> int: ...
+    @property
+    def run_time_ns(self) -> int: ...
+    @property
+    def missed(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Who telemetry is about: attributes, and the same as an encoded OTLP `Resource` message."""
+
+    attributes: Attributes
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """What is known of a process: what selection looks at, and its resource. "" stands for not known."""
+
+    key: int
+    pid: int
+    executable_path: str
+    executable_name: str
+    cgroups: tuple[str, ...]  # paths, without duplicates: v2's first
+    service_name: str
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a process is watched; ports are the server's of each connection. `why` is for people."""
+
+    selected: bool
+    why: str
+    include_ports: tuple[PortRange, ...] | None = None
+    exclude_ports: tuple[PortRange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """Where every request went: seen = exported + Σ dropped + pending; pending is 0 once the agent has ended."""
+
+    seen: int
+    exported: int
+    dropped: Mapping[str, int] = field(default_factory=dict)  # by reason
+    records: Mapping[str, int] = field(default_factory=dict)  # of the ring, by what became of them
+
+    @property
+    def pending(self) -> int:
+        """Requests still on their way: queued in the core, or being sent."""
+        return self.seen - self.exported - sum(self.dropped.values())

@@ -1,0 +1,1 @@
+"""The protocols that are understood, and the semantic conventions of each."""

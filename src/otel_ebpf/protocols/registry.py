@@ -1,0 +1,67 @@
+"""Registry of protocols: one entry for each parser of src/native/src/protocols.
+
+To add one: write its parser in Rust, its vectors in tests/protocols, and its entry here.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from otel_ebpf import _native
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric as the semantic conventions define it. No `bounds`: an up-down counter."""
+
+    name: str
+    unit: str
+    description: str
+    bounds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMetrics:
+    """What is measured of requests on one side of the connection."""
+
+    duration: Metric
+    request_size: Metric
+    response_size: Metric
+    active: Metric | None
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """`name` is `network.protocol.name`; `detector` says in a sentence how the core recognises it."""
+
+    name: str
+    title: str
+    detector: str
+    conventions: str
+    metrics: dict[Literal["server", "client"], RequestMetrics]
+
+
+_SECONDS: Final = tuple(_native.DURATION_BOUNDS_S)
+_BYTES: Final = tuple(_native.SIZE_BOUNDS)
+
+HTTP: Final = Protocol(
+    name="http",
+    title="HTTP/1.0 and HTTP/1.1",
+    detector="a request line (method, target, HTTP/1.x) in one direction, a status line in the other",
+    conventions="https://opentelemetry.io/docs/specs/semconv/http/",
+    metrics={
+        "server": RequestMetrics(
+            Metric("http.server.request.duration", "s", "Duration of HTTP server requests.", _SECONDS),
+            Metric("http.server.request.body.size", "By", "Size of HTTP server request bodies.", _BYTES),
+            Metric("http.server.response.body.size", "By", "Size of HTTP server response bodies.", _BYTES),
+            Metric("http.server.active_requests", "{request}", "Number of active HTTP server requests."),
+        ),
+        "client": RequestMetrics(
+            Metric("http.client.request.duration", "s", "Duration of HTTP client requests.", _SECONDS),
+            Metric("http.client.request.body.size", "By", "Size of HTTP client request bodies.", _BYTES),
+            Metric("http.client.response.body.size", "By", "Size of HTTP client response bodies.", _BYTES),
+            None,
+        ),
+    },
+)
+
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP,)}
