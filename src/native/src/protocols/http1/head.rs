@@ -538,6 +538,8 @@ pub(super) struct HeadScan {
     started: bool,
     /// The method's token is over.
     method_over: bool,
+    /// Where a request may start but need not, only a plausible one counts: a text's words are tokens too.
+    strict: bool,
 }
 
 /// What a piece did to a head.
@@ -554,11 +556,19 @@ pub(super) enum Scan {
 }
 
 impl HeadScan {
+    /// Where a head must start.
     pub(super) const START: Self = Self {
         line_len: 0,
         last: 0,
         started: false,
         method_over: false,
+        strict: false,
+    };
+
+    /// Where a head may start.
+    pub(super) const GUESS: Self = Self {
+        strict: true,
+        ..Self::START
     };
 
     /// Whether the start line is whole: from here on it is a message for sure.
@@ -568,29 +578,27 @@ impl HeadScan {
 
     /// Appends a piece of a request's head to `head`.
     pub(super) fn request(&mut self, bytes: &[u8], head: &mut Vec<u8>) -> Scan {
-        let mut method_over = self.method_over;
-        let scan = self.collect(
-            bytes,
-            head,
-            |head, piece| {
-                for (i, &byte) in piece.iter().enumerate() {
-                    if method_over {
-                        if is_control(byte) && byte != b'\r' {
-                            return false;
-                        }
-                        continue;
-                    }
-                    let method_len = head.len() - piece.len() + i;
-                    if byte == b' ' && method_len > 0 {
-                        method_over = true;
-                    } else if !is_token(byte) || method_len >= MAX_METHOD {
-                        return false;
-                    }
+        let Self {
+            mut method_over,
+            strict,
+            ..
+        } = *self;
+        let consistent = |head: &[u8], piece: &[u8]| {
+            piece.iter().enumerate().all(|(i, &byte)| {
+                let method_len = head.len() - piece.len() + i;
+                if method_over {
+                    !is_control(byte) || byte == b'\r'
+                } else if byte == b' ' {
+                    method_over = true;
+                    method_len > 0
+                } else {
+                    method_len < MAX_METHOD && is_method(byte, strict)
                 }
-                true
-            },
-            |line| request_line(line).is_some(),
-        );
+            })
+        };
+        let scan = self.collect(bytes, head, consistent, |line| {
+            is_request_line(line, strict)
+        });
         self.method_over = method_over;
         scan
     }
@@ -660,26 +668,42 @@ pub(super) fn starts_with_status_line(bytes: &[u8]) -> bool {
     memchr(b'\n', bytes).is_some_and(|end| status_line(&bytes[..end]).is_some())
 }
 
-/// Says whether a request starts here; `Request` only for a whole request line.
+/// Says whether a request starts here; `Request` only for a whole and plausible request line.
 pub(super) fn detect_request(bytes: &[u8]) -> Detect {
-    let mut head = Vec::new();
     let window = &bytes[..bytes.len().min(MAX_HEAD)];
     if let Some(end) = memchr(b'\n', window) {
-        return if request_line(&window[..end]).is_some() {
+        return if is_request_line(&window[..end], true) {
             Detect::Request
         } else {
             Detect::No
         };
     }
-    match HeadScan::START.request(window, &mut head) {
+    let mut scan = HeadScan::GUESS;
+    match scan.request(window, &mut Vec::new()) {
         Scan::More if bytes.len() <= MAX_HEAD => Detect::More,
         _ => Detect::No,
     }
 }
 
+fn is_method(byte: u8, strict: bool) -> bool {
+    if strict {
+        byte.is_ascii_uppercase() || byte == b'-'
+    } else {
+        is_token(byte)
+    }
+}
+
+fn is_request_line(line: &[u8], strict: bool) -> bool {
+    let Some(request) = request_line(line) else {
+        return false;
+    };
+    let method = request.method.of(line).unwrap_or_default();
+    !strict || method.iter().all(|&byte| is_method(byte, true))
+}
+
 /// Whether a request line is there but for its line end.
 pub(super) fn is_cut_request_line(bytes: &[u8]) -> bool {
-    request_line(bytes).is_some()
+    is_request_line(bytes, true)
 }
 
 /// The method of a head whose request line is whole.

@@ -36,7 +36,8 @@ use body::{Body, Outcome as BodyOutcome};
 use head::{Extent, Framing, HeadScan, Method, Parsed, Request, Scan};
 use pending::{rest, work, Outcome, Work};
 
-/// What bytes at the start of a burst look like.
+/// What bytes at the start of a burst look like. A request counts only if its method has the form that all
+/// registered ones have (capitals and `-`), since these bytes may as well be in the middle of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detect {
     /// A request: token, target and `HTTP/1.x`.
@@ -316,10 +317,11 @@ impl Connection {
 
     fn collect_request(&mut self, ts_ns: u64, otherwise: Otherwise) {
         work(&mut self.work).request_start_ns = ts_ns;
-        self.request = RequestSide::Head {
-            scan: HeadScan::START,
-            otherwise,
+        let scan = match otherwise {
+            Otherwise::NotHttp => HeadScan::START,
+            Otherwise::Noise | Otherwise::Body(_) => HeadScan::GUESS,
         };
+        self.request = RequestSide::Head { scan, otherwise };
     }
 
     fn begin_collected(&mut self, sink: &mut dyn Sink) -> bool {
