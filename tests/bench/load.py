@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 _CONFIG = """
 user root; worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log error;
 events {{ worker_connections 1024; }}
 http {{
-    access_log {access_log}; keepalive_requests 1000000000; sendfile on; tcp_nopush on;
+    access_log {access_log}; keepalive_requests 1000000000; sendfile on;
     client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;
     uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
     log_format short '$status';
@@ -28,12 +29,21 @@ http {{
 
 # The requests are laid out once: what remains per request is a table look-up, the same with and without the agent.
 _LUA = """
+local syllables = {{"ba", "co", "di", "fu", "ga", "he", "jo", "ku", "la", "me", "no", "pa"}}
+local function name(i)
+  local text = ""
+  for _ = 1, 3 do text, i = text .. syllables[i % 12 + 1], math.floor(i / 12) end
+  return text
+end
 local requests, n = {{}}, 0
 init = function(args)
-  for i = 1, {paths} do requests[i] = wrk.format("GET", string.format("{template}", i)) end
+  for i = 1, 1000 do requests[i] = wrk.format("GET", {target}) end
 end
-request = function() n = n % {paths} + 1; return requests[n] end
+request = function() n = n % 1000 + 1; return requests[n] end
 """
+
+Paths = Literal["ids", "names"]
+_TARGETS: dict[Paths, str] = {"ids": '"/item/" .. i', "names": '"/catalogue/" .. name(i)'}
 
 HELLO = "/"
 FILE_512 = "/static/512"
@@ -68,10 +78,10 @@ def nginx(home: Path, *, access_log: Path | None = None) -> Iterator[str]:
         process.wait(20)
 
 
-def rotating_paths(home: Path, template: str, paths: int = 1000) -> Path:
-    """A wrk script that asks for `paths` different paths in turn; `template` has one %d."""
-    script = home / f"paths-{abs(hash(template))}.lua"
-    script.write_text(_LUA.format(template=template, paths=paths))
+def rotating_paths(home: Path, paths: Paths) -> Path:
+    """A wrk script that asks for 1,000 different paths in turn: with a number, or each with a name of its own."""
+    script = home / f"{paths}.lua"
+    script.write_text(_LUA.format(target=_TARGETS[paths]))
     return script
 
 
