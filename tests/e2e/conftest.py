@@ -1,9 +1,10 @@
-"""One Collector and one agent for all tests that need no other; servers that are started once."""
+"""One Collector and one agent for each module's tests that need no other; servers that are started once."""
 
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def _root() -> None:
     assert agents.COMMAND.exists(), f"{agents.COMMAND} is not there: make setup"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def collector() -> Iterator[collectors.Collector]:
     """A Collector that runs."""
     with collectors.collector() as started:
@@ -49,7 +50,7 @@ def fence() -> Iterator[agents.Fence]:
         yield standing
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def agent(collector: collectors.Collector, fence: agents.Fence) -> Iterator[agents.Agent]:
     """The agent that watches everything, for tests that tell their own requests by process and tag."""
     with agents.running(collector, fence) as started:
@@ -57,11 +58,13 @@ def agent(collector: collectors.Collector, fence: agents.Fence) -> Iterator[agen
 
 
 @pytest.fixture(scope="session")
-def run_agent(collector: collectors.Collector, fence: agents.Fence) -> RunAgent:
-    """Starts another agent, with options of its own."""
+def run_agent(fence: agents.Fence) -> RunAgent:
+    """Starts an agent with options and a Collector of its own."""
 
-    def run(*options: str, **keywords: object) -> AbstractContextManager[agents.Agent]:
-        return agents.running(collector, fence, *options, **keywords)  # type: ignore[arg-type]
+    @contextmanager
+    def run(*options: str, **keywords: Any) -> Iterator[agents.Agent]:
+        with collectors.collector() as own, agents.running(own, fence, *options, **keywords) as started:
+            yield started
 
     return run
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.testbed import cache, wire
 from tests.testbed.collector import Collector
@@ -111,6 +112,11 @@ class Agent:
         """The newest points of a metric that have arrived."""
         return self.telemetry.refresh().latest(name, pids)
 
+    def summary(self) -> dict[str, Any]:
+        """The closing summary, once the agent has ended."""
+        rows = [json.loads(line) for line in self.program.stdout.splitlines()]
+        return next(row for row in rows if row.get("kind") == "summary")
+
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ends the agent, sees that nothing of it stays in the kernel, and returns its exit status."""
         status = self.program.end(how, 15)
@@ -134,18 +140,19 @@ def running(
     a_fence: Fence,
     *options: str,
     env: Mapping[str, str] | None = None,
-    before: Sequence[str] = (),
-    spans_per_second: int | None = 0,
+    endpoint: str | None = None,
+    spans_per_second: int = 0,
 ) -> Iterator[Agent]:
     """An agent that sends to `collector`; ended well at the end unless the test did. 0 spans per second: no limit."""
-    if spans_per_second is not None:
+    options = ("--quiet", "--output", "json", *options)
+    if "--config" not in options:
         options = (*options, "--spans-per-second", str(spans_per_second))
     with tempfile.TemporaryDirectory(prefix="otel-ebpf-agent-") as temporary:
         program = Program(
-            [*before, COMMAND, "run", *options],
+            [COMMAND, "run", *options],
             Path(temporary),
             "agent",
-            env={**environment(collector.http_endpoint), **(env or {})},
+            env={**environment(endpoint or collector.http_endpoint), **(env or {})},
         )
         try:
             program.wait_until(lambda: ATTACHED.search(program.stderr), "says that it is attached", 30)

@@ -1,0 +1,227 @@
+"""Nothing is lost silently: seen = exported + dropped by reason, and metrics count every request whatever happens."""
+
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import RunAgent
+from tests.testbed import cache, clients, nginx, servers
+from tests.testbed.agent import Agent
+from tests.testbed.clients import Ask
+from tests.testbed.process import eventually, free_port
+from tests.testbed.servers import Server
+from tests.testbed.telemetry import CLIENT, SERVER
+
+SERVED, ASKED = "http.server.request.duration", "http.client.request.duration"
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[Server]:
+    """An nginx of one worker; /quiet is not logged, /count says how many requests there were."""
+    with nginx.nginx(workers=1, proxy=False) as started:
+        yield started
+
+
+def counted(web: Server) -> int:
+    """nginx's own count of the requests it has had, this question for it included."""
+    with urllib.request.urlopen(f"{web.url}/count") as page:
+        found = re.search(r"^ \d+ \d+ (\d+)", page.read().decode(), re.MULTILINE)
+    assert found, "nginx has no stub_status"
+    return int(found[1])
+
+
+def balance(agent: Agent) -> dict[str, int]:
+    """Checks the ended agent's books against themselves and against what arrived; gives what was dropped."""
+    books = agent.summary()
+    dropped = {reason: count for reason, count in books["spans_dropped"].items() if count}
+    assert books["unaccounted"] == 0
+    assert books["requests_seen"] == books["spans_exported"] + sum(dropped.values())
+    assert books["spans_exported"] == len(agent.telemetry.spans)
+    return dropped
+
+
+def own(agent: Agent, name: str) -> int:
+    """The newest value of one of the agent's own counters, all attributes together."""
+    return int(sum(point.value for point in agent.points(name)))
+
+
+def test_books_balance(run_agent: RunAgent, web: Server, tag: str) -> None:
+    with run_agent("--port", str(web.port)) as agent:
+        clients.curl(web, [Ask("GET", f"/hello?t={tag}")] * 50)
+        clients.curl(web, [Ask("GET", f"/status/404?t={tag}")] * 7)
+        assert agent.end() == 0
+        assert balance(agent) == {}
+        assert agent.summary()["requests_seen"] == 114
+        assert own(agent, "otel_ebpf.requests.seen") == 114
+        assert own(agent, "otel_ebpf.spans.exported") == 114
+        rows = {(row["service"], row["role"], row["route"]): row["requests"] for row in agent.summary()["routes"]}
+        assert sum(rows.values()) == 114
+        assert sum(count for (_, role, _), count in rows.items() if role == "server") == 57
+
+
+def test_budget_limits_spans_and_not_metrics(run_agent: RunAgent, web: Server, tag: str) -> None:
+    with run_agent("--exe", "nginx", spans_per_second=100) as agent:
+        before = counted(web)
+        clients.wrk(f"{web.url}/quiet?t={tag}", seconds=2, connections=16)
+        served = counted(web) - before
+        assert agent.end() == 0
+        # `before`'s own request is served before, the last one's within.
+        assert agent.telemetry.count(SERVED) == served + 1
+        dropped = balance(agent)
+        assert set(dropped) == {"budget"}
+        assert 100 <= agent.summary()["spans_exported"] <= 1000
+        assert own(agent, "otel_ebpf.spans.dropped") == dropped["budget"]
+
+
+def test_metrics_only(run_agent: RunAgent, web: Server, tag: str) -> None:
+    with run_agent("--port", str(web.port), "--metrics-only") as agent:
+        clients.curl(web, [Ask("GET", f"/hello?t={tag}")] * 20)
+        assert agent.end() == 0
+        assert agent.telemetry.spans == []
+        assert agent.telemetry.count(SERVED) == agent.telemetry.count(ASKED) == 20
+
+
+@pytest.mark.parametrize(
+    ("sampler", "low", "high"), [("always_off", 0, 0), ("always_on", 400, 400), ("traceidratio", 50, 150)]
+)
+def test_samplers(run_agent: RunAgent, web: Server, tag: str, sampler: str, low: int, high: int) -> None:
+    env = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": "0.25"}
+    with run_agent("--exe", "nginx", env=env) as agent:
+        clients.curl(web, [Ask("GET", f"/hello?t={tag}")] * 400)
+        assert agent.end() == 0
+        assert low <= len(agent.telemetry.spans) <= high
+        assert set(balance(agent)) <= {"unsampled"}
+        assert agent.telemetry.count(SERVED) == 400
+
+
+CONFIG = """\
+file_format: "1.0"
+tracer_provider:
+  processors:
+    - batch: {{schedule_delay: 50, exporter: {{otlp_http: {{endpoint: "${{OTEL_EXPORTER_OTLP_ENDPOINT}}/v1/traces"}}}}}}
+meter_provider:
+  readers:
+    - periodic: {{interval: 250, exporter: {{otlp_http: {{endpoint: "${{OTEL_EXPORTER_OTLP_ENDPOINT}}/v1/metrics"}}}}}}
+distribution:
+  otel_ebpf:
+    spans_per_second: 0
+    capture: {{{capture}}}
+    selection: {{include: [{{port: {port}}}]}}
+"""
+
+
+def test_a_full_ring_loses_spans_and_no_count(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG.format(capture="ring_bytes: 16384", port=web.port))
+    with run_agent("--config", str(file)) as agent:
+        before = counted(web)
+        done = clients.wrk(f"{web.url}/quiet?t={tag}", seconds=3, connections=64)
+        served = counted(web) - before
+        assert agent.end() == 0
+        dropped = balance(agent)
+        assert dropped.get("ring_full", 0) > 0, "the ring was never full: this test tests nothing"
+        assert agent.telemetry.count(SERVED) == served + 1
+        asked = agent.telemetry.count(ASKED, [done.pid])
+        # wrk leaves its last requests, one a connection at most, without an answer.
+        assert len(done.answers) <= asked <= len(done.answers) + 64
+
+
+def test_a_full_ring_heals(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG.format(capture="ring_bytes: 16384", port=web.port))
+    with run_agent("--config", str(file)) as agent:
+        clients.wrk(f"{web.url}/quiet", seconds=1, connections=64)
+        time.sleep(0.5)
+        done = clients.curl(web, [Ask("GET", f"/hello?t={tag}")] * 20)
+        assert agent.end() == 0
+        assert len(agent.spans([done.pid], CLIENT, tag)) == 20
+        assert len(agent.spans(web.pids, SERVER, tag)) == 20
+
+
+def test_a_full_queue_is_counted(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG.format(capture="span_queue_bytes: 4096", port=web.port))
+    with run_agent("--config", str(file)) as agent:
+        before = counted(web)
+        clients.wrk(f"{web.url}/quiet?t={tag}", seconds=1, connections=16)
+        served = counted(web) - before
+        assert agent.end() == 0
+        dropped = balance(agent)
+        assert dropped.get("queue_full", 0) > 0
+        assert agent.telemetry.count(SERVED) == served + 1
+
+
+def test_a_backend_that_is_not_there(run_agent: RunAgent, web: Server, tag: str) -> None:
+    with run_agent("--port", str(web.port), endpoint=f"http://127.0.0.1:{free_port()}") as agent:
+        clients.curl(web, [Ask("GET", f"/hello?t={tag}")] * 20)
+        time.sleep(1)
+        begin = time.monotonic()
+        assert agent.end() == 0
+        assert time.monotonic() - begin < 14
+        books = agent.summary()
+        assert books["requests_seen"] == 40 == sum(books["spans_dropped"].values())
+        assert books["unaccounted"] == 0
+        assert "Traceback" not in agent.program.stderr
+
+
+@pytest.mark.slow
+def test_a_million_requests_are_a_million(run_agent: RunAgent, web: Server, tag: str) -> None:
+    million = 1_000_000
+    with run_agent("--port", str(web.port), spans_per_second=1000) as agent:
+        before = counted(web)
+        argv = [cache.tool("wrk", "wrk"), "-t1", "-c16", "-d300s", f"{web.url}/quiet?t={tag}"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as wrk:
+            eventually(lambda: counted(web) - before > million + 1000, "a million requests", 250, every=0.5)
+            wrk.send_signal(signal.SIGINT)
+            out, _ = wrk.communicate(timeout=30)
+        found = re.search(r"(\d+) requests in", out)
+        assert found, out
+        answered, served = int(found[1]), counted(web) - before
+        assert answered >= million
+        assert agent.end() == 0
+        assert agent.telemetry.count(ASKED, [wrk.pid], http_response_status_code=200) == answered
+        assert agent.telemetry.count(SERVED) == served + 1
+        assert set(balance(agent)) == {"budget"}
+
+
+def test_memory_does_not_grow_with_connections_gone(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
+    script = tmp_path / "close.lua"
+    script.write_text('wrk.headers["Connection"] = "close"\n')
+
+    def resident_kb(agent: Agent) -> int:
+        status = Path(f"/proc/{agent.program.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found, status
+        return int(found[1])
+
+    with run_agent("--port", str(web.port), "--metrics-only") as agent:
+        clients.wrk(f"{web.url}/quiet", seconds=2, connections=16, script=script)
+        first = resident_kb(agent)
+        before = counted(web)
+        done = clients.wrk(f"{web.url}/quiet", seconds=3, connections=16, script=script)
+        assert len(done.answers) > 5000
+        after = resident_kb(agent)
+        served = counted(web) - before
+        assert agent.telemetry.refresh().count(ASKED) >= 0
+        assert agent.end() == 0
+        assert agent.telemetry.count(ASKED, [done.pid], http_response_status_code=200) == len(done.answers)
+        assert served >= len(done.answers)
+        assert after - first < 4096, f"{first} kB, then {after} kB"
+
+
+def test_a_server_with_many_processes_and_paths(run_agent: RunAgent, tag: str) -> None:
+    """A thousand paths are few routes; series stay few, and each process counts for itself."""
+    with servers.go() as server, run_agent("--pid", str(server.program.pid)) as agent:
+        asks = [Ask("GET", f"/items/{number * 7919}/part-{number}?t={tag}") for number in range(1000)]
+        clients.go(server, asks)
+        assert agent.end() == 0
+        assert len(agent.spans(server.pids, SERVER, tag)) == 1000
+        assert agent.telemetry.count(SERVED, server.pids) == 1000
+        routes = {span.attributes.get("http.route") for span in agent.spans(server.pids, SERVER, tag)}
+        assert len(routes) <= 210
