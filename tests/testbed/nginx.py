@@ -60,7 +60,7 @@ FILES = (10, 512, 1000, 100_000, 10_000_000)
 @contextmanager
 def nginx(host: str = "127.0.0.1", *, workers: int = 2, proxy: bool = True) -> Iterator[servers.Server]:
     """nginx on `host` (or a unix socket's path). /bytes/N exists for N in FILES; what it has not got it proxies."""
-    program_path = cache.tool("nginx", "nginx-light")
+    program_path = cache.tool("nginx", "nginx")
     with (
         tempfile.TemporaryDirectory(prefix="otel-ebpf-nginx-") as temporary,
         servers.go() if proxy else nullcontext() as upstream,

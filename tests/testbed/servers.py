@@ -120,7 +120,7 @@ def rust_app() -> Path:
 
 def java_app() -> Path:
     folder = APPS / "java"
-    javac = cache.tool("javac", "openjdk-17-jdk-headless")
+    javac = cache.tool("javac", "default-jdk-headless")
 
     def build(into: Path) -> None:
         cache.command([javac, "-d", str(into), str(folder / "App.java")])
@@ -162,7 +162,7 @@ def rust(host: str = "127.0.0.1") -> Iterator[Server]:
 @contextmanager
 def jdk(host: str = "127.0.0.1") -> Iterator[Server]:
     """The JDK's com.sun.net.httpserver."""
-    folder, java = java_app(), cache.tool("java", "openjdk-17-jdk-headless")
+    folder, java = java_app(), cache.tool("java", "default-jdk-headless")
     command: list[str | Path] = [java, "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp", folder, "App"]
     with _serving("jdk", lambda h, p: [*command, h, str(p)], host) as s:
         yield s
