@@ -248,7 +248,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 			return 0;
 		}
 	}
-	if (!c->announced && announce(&o)) {
+	if (c->announced != announce_generation && announce(&o)) {
 		lost_record(&o);
 		return 0;
 	}
@@ -361,8 +361,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linu
 	if (len > EXEC_ARGS_LEN)
 		len = EXEC_ARGS_LEN;
 	e->args_len = bpf_probe_read_user(e->args, len, (void *)start) ? 0 : len;
-	/* woken at once: a short-lived process's /proc entry is soon gone */
-	bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 

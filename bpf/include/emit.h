@@ -22,13 +22,19 @@ struct op {
 	struct user_buffer *b; /* &c->buffer */
 };
 
-/* The reader polls every 100 ms; it is woken early, once a millisecond at most, when the ring fills up. */
-static __always_inline __u64 wake_flag(__u64 ts)
+/* Once a millisecond at most: waking costs more than many records. */
+static __always_inline __u64 wake_now(__u64 ts)
 {
-	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_bytes || ts < next_wake_ns)
+	if (ts < next_wake_ns)
 		return BPF_RB_NO_WAKEUP;
 	next_wake_ns = ts + 1000000;
 	return BPF_RB_FORCE_WAKEUP;
+}
+
+/* The reader polls every 100 ms; it is woken earlier when the ring fills up. */
+static __always_inline __u64 wake_flag(__u64 ts)
+{
+	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_bytes ? BPF_RB_NO_WAKEUP : wake_now(ts);
 }
 
 static __always_inline void fill_header(struct ev_hdr *h, const struct op *o, __u8 kind)
@@ -102,8 +108,10 @@ static __noinline int announce(struct op *o)
 	leader = o->task->group_leader;
 	e->start_boottime_ns = leader->start_boottime;
 	BPF_CORE_READ_STR_INTO(&e->comm, leader, comm);
-	bpf_ringbuf_submit(e, wake_flag(o->ts));
-	c->announced = true;
+	/* a new process's /proc entry may soon be gone */
+	bpf_ringbuf_submit(e, wake_now(o->ts));
+	c->announced = announce_generation;
+	c->old = true; /* if it is ever announced again */
 	return 0;
 }
 

@@ -169,7 +169,7 @@ struct conn {
 	__u32 generation;
 	__u8 state; /* enum conn_state */
 	__u8 tcp;   /* `seq` is meaningful */
-	__u8 announced; /* EV_OPEN is in the ring */
+	__u8 announced; /* announce_generation when EV_OPEN went to the ring, 0 before */
 	__u8 last_dir;	/* enum event_dir + 1 */
 	__u8 lost;	/* flags for the next record: EV_F_LOST, EV_F_COUNTED */
 	__u8 broken;	/* a record of the current exchange was lost: see `muted` */

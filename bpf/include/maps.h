@@ -14,6 +14,8 @@ const volatile __u64 wake_bytes = 1 << 20; /* unread bytes in the ring above whi
 
 /* Bumped by user space after each change of `verdicts`: cached verdicts are looked up anew. */
 volatile __u32 selection_generation = 1;
+/* Bumped by user space after it has forgotten idle connections: each is announced anew before its next record. */
+volatile __u8 announce_generation = 1;
 volatile __u64 next_wake_ns = 0;
 
 /* What a connection is to us, kept with the socket: no eviction, gone when it is gone. */

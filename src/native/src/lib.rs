@@ -8,3 +8,17 @@ pub mod protocols;
 pub mod redact;
 pub mod routes;
 pub mod sampling;
+pub mod processes;
+pub mod stream;
+
+#[cfg(feature = "capture")]
+pub mod drain;
+#[cfg(feature = "capture")]
+pub mod loader;
+#[cfg(feature = "capture")]
+pub mod ring;
+#[cfg(feature = "capture")]
+pub mod wire;
+
+#[cfg(all(feature = "python", feature = "capture"))]
+mod python;

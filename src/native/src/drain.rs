@@ -1,0 +1,309 @@
+//! The thread that empties the ring, and what it shares with Python's threads.
+
+use crate::exchange::Role;
+use crate::loader::{Failure, FailureKind, Maps, Programs};
+use crate::processes::{Process, Verdict};
+use crate::ring;
+use crate::stream::Streams;
+use crate::wire::{self, counter, overflow_key, overflow_value};
+use libbpf_rs::{MapCore, MapFlags, RingBuffer, RingBufferBuilder};
+use rustc_hash::FxHashMap;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The ring is looked at so often even if nobody rings: programs wake the reader only when it fills up.
+const INTERVAL_MS: i32 = 100;
+
+/// Between the drain thread and Python's.
+pub struct Shared {
+    streams: Mutex<Streams>,
+    /// In the kernel until `close`.
+    pub programs: Mutex<Option<Programs>>,
+    /// Handles of the programs' maps.
+    pub maps: Maps,
+    /// Records that were not what the contract says.
+    pub malformed: AtomicU64,
+    stop: AtomicBool,
+    bell: OwnedFd,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Progress {
+    rounds: u64,
+    news: bool,
+}
+
+impl Shared {
+    /// Nothing drained yet.
+    pub fn new(streams: Streams, programs: Programs) -> Result<Self, Failure> {
+        let maps = programs.maps()?;
+        // SAFETY: no memory is handed over.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(os_failure("eventfd"));
+        }
+        Ok(Self {
+            streams: Mutex::new(streams),
+            programs: Mutex::new(Some(programs)),
+            maps,
+            malformed: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            // SAFETY: just made, and nobody else's.
+            bell: unsafe { OwnedFd::from_raw_fd(fd) },
+            progress: Mutex::new(Progress::default()),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// A panic elsewhere leaves counters, not invariants, half-way: go on.
+    pub fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the drain thread.
+    pub fn ring_the_bell(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: eight readable bytes. A full counter (EAGAIN) rings as well.
+        unsafe { libc::write(self.bell.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Asks the drain thread to end after one more round.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.ring_the_bell();
+    }
+
+    /// Blocks until a round brought something, or the time is over.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let guard = self.progress();
+        let (mut guard, _) = self
+            .changed
+            .wait_timeout_while(guard, timeout, |p| !p.news)
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut guard.news)
+    }
+
+    /// Blocks until a round that began after this call is over; a few seconds at most.
+    pub fn flush(&self) {
+        let guard = self.progress();
+        let target = guard.rounds + 2; // the one under way may have passed what we want
+        self.ring_the_bell();
+        let until = Instant::now() + Duration::from_secs(5);
+        let mut guard = guard;
+        while guard.rounds < target && Instant::now() < until && !self.stop.load(Ordering::Acquire)
+        {
+            guard = self
+                .changed
+                .wait_timeout(guard, Duration::from_millis(50))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            self.ring_the_bell();
+        }
+    }
+}
+
+fn os_failure(what: &str) -> Failure {
+    Failure::new(
+        FailureKind::Load,
+        format!("{what}: {}", std::io::Error::last_os_error()),
+    )
+}
+
+/// CLOCK_REALTIME minus CLOCK_BOOTTIME, and CLOCK_BOOTTIME.
+fn clocks() -> (i64, u64) {
+    let read = |id| {
+        let mut t = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: a valid place to write to.
+        unsafe { libc::clock_gettime(id, &mut t) };
+        t.tv_sec * 1_000_000_000 + t.tv_nsec
+    };
+    let boot = read(libc::CLOCK_BOOTTIME);
+    (read(libc::CLOCK_REALTIME) - boot, boot as u64)
+}
+
+/// Empties the ring until told to stop. Runs on a thread of its own.
+pub struct Drain {
+    shared: Arc<Shared>,
+    ring: RingBuffer<'static>,
+    epoll: OwnedFd,
+    records: Arc<AtomicU64>,
+    overflow_seen: FxHashMap<[u8; 8], overflow_value>,
+    overflow_total: u64,
+}
+
+impl Drain {
+    /// Maps the ring.
+    pub fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
+        let records = Arc::new(AtomicU64::new(0));
+        let (for_records, into) = (Arc::clone(&records), Arc::clone(&shared));
+        let ring_map = Arc::clone(&shared);
+        let mut builder = RingBufferBuilder::new();
+        builder
+            .add(&ring_map.maps.ring, move |bytes| {
+                for_records.fetch_add(1, Ordering::Relaxed);
+                if !ring::record(&mut into.streams(), bytes) {
+                    into.malformed.fetch_add(1, Ordering::Relaxed);
+                }
+                0
+            })
+            .map_err(|e| Failure::new(FailureKind::Load, format!("mapping the ring: {e:#}")))?;
+        let ring = builder
+            .build()
+            .map_err(|e| Failure::new(FailureKind::Load, format!("mapping the ring: {e:#}")))?;
+        // SAFETY: no memory is handed over.
+        let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if epoll < 0 {
+            return Err(os_failure("epoll_create1"));
+        }
+        // SAFETY: just made, and nobody else's.
+        let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+        // Edge-triggered: an unread record must not keep the thread awake, only a wake-up or the interval.
+        for fd in [
+            shared.maps.ring.as_fd().as_raw_fd(),
+            shared.bell.as_raw_fd(),
+        ] {
+            let mut event = libc::epoll_event {
+                events: (libc::EPOLLIN | libc::EPOLLET) as u32,
+                u64: fd as u64,
+            };
+            // SAFETY: a valid event and two open descriptors.
+            if unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) }
+                < 0
+            {
+                return Err(os_failure("epoll_ctl"));
+            }
+        }
+        let (offset, _) = clocks();
+        shared.streams().aggregator.set_clock_offset(offset);
+        Ok(Self {
+            shared,
+            ring,
+            epoll,
+            records,
+            overflow_seen: FxHashMap::default(),
+            overflow_total: 0,
+        })
+    }
+
+    /// Until `Shared::stop`.
+    pub fn run(mut self) {
+        loop {
+            let stopping = self.shared.stop.load(Ordering::Acquire);
+            let mut event = libc::epoll_event { events: 0, u64: 0 };
+            let timeout = if stopping { 0 } else { INTERVAL_MS };
+            // SAFETY: room for one event. Interrupted or not, a round follows.
+            unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), &mut event, 1, timeout) };
+            self.round();
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    fn round(&mut self) {
+        let before = self.records.load(Ordering::Relaxed);
+        // an error here is the callback's, and ours returns none
+        let _ = self.ring.consume();
+        let got_records = self.records.load(Ordering::Relaxed) != before;
+
+        let (offset, now_ns) = clocks();
+        let (strangers, forgot) = {
+            let shared = Arc::clone(&self.shared);
+            let mut streams = shared.streams();
+            streams.aggregator.set_clock_offset(offset);
+            self.read_overflow(&mut streams);
+            streams.tick(now_ns);
+            (streams.take_strangers(), streams.take_forgot())
+        };
+        for conn in strangers {
+            self.shared.maps.leave_alone(conn);
+        }
+        if forgot {
+            let mut programs = self
+                .shared
+                .programs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(programs) = programs.as_mut() {
+                programs.bump_announcements();
+            }
+        }
+        let mut progress = self.shared.progress();
+        progress.rounds += 1;
+        progress.news |= got_records;
+        drop(progress);
+        self.shared.changed.notify_all();
+    }
+
+    /// What the ring had no room for since the last round, from the per-CPU overflow map.
+    fn read_overflow(&mut self, streams: &mut Streams) {
+        let total = self.shared.maps.counter(counter::COUNT_LOST_EXCHANGE.0);
+        if total == self.overflow_total {
+            return;
+        }
+        self.overflow_total = total;
+        let map = &self.shared.maps.overflow;
+        for raw in map.keys() {
+            let (Some(key), Ok(Some(per_cpu))) = (
+                wire::read::<overflow_key>(&raw),
+                map.lookup_percpu(&raw, MapFlags::ANY),
+            ) else {
+                continue;
+            };
+            let mut sum = overflow_value::default();
+            for v in per_cpu
+                .iter()
+                .filter_map(|v| wire::read::<overflow_value>(v))
+            {
+                sum.count += v.count;
+                sum.sum_ns += v.sum_ns;
+                for (to, from) in sum.buckets.iter_mut().zip(v.buckets) {
+                    *to += from;
+                }
+            }
+            let Ok(id) = <[u8; 8]>::try_from(&raw[..]) else {
+                continue;
+            };
+            let seen = self.overflow_seen.insert(id, sum).unwrap_or_default();
+            if sum.count == seen.count {
+                continue;
+            }
+            let mut buckets = [0; 15];
+            for (i, b) in buckets.iter_mut().enumerate() {
+                *b = sum.buckets[i].saturating_sub(seen.buckets[i]);
+            }
+            let process = streams.processes.with_traffic(key.tgid, Process::default);
+            if streams
+                .processes
+                .get(process)
+                .is_some_and(|p| p.verdict == Verdict::Excluded)
+            {
+                continue;
+            }
+            let role = if key.server != 0 {
+                Role::Server
+            } else {
+                Role::Client
+            };
+            streams.aggregator.overflow(
+                process,
+                role,
+                key.status,
+                sum.count - seen.count,
+                sum.sum_ns.saturating_sub(seen.sum_ns),
+                &buckets,
+            );
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! The core's Python face, `otel_ebpf._native`; src/otel_ebpf/_native.pyi is its description.
+
+use crate::aggregate::{Aggregator, Histogram, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS};
+use crate::drain::{Drain, Shared};
+use crate::exchange::Role;
+use crate::loader::{self, Failure, FailureKind, Options, Programs};
+use crate::otlp;
+use crate::processes::Verdict;
+use crate::stream::Streams;
+use crate::wire::counter;
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::IntoPyObjectExt;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pyo3::create_exception!(
+    otel_ebpf._native,
+    NativeError,
+    PyException,
+    "The core could not do what was asked."
+);
+
+fn raise(failure: Failure) -> PyErr {
+    Python::attach(|py| {
+        let err = NativeError::new_err(failure.message);
+        // an exception that can't take an attribute is still the exception to raise
+        let _ = err.value(py).setattr("kind", failure.kind.as_str());
+        err
+    })
+}
+
+macro_rules! named_tuples {
+    ($($name:ident: $fields:literal;)*) => {
+        struct Shapes { $($name: Py<PyAny>,)* }
+        static SHAPES: PyOnceLock<Shapes> = PyOnceLock::new();
+        impl Shapes {
+            fn make(m: &Bound<'_, PyModule>) -> PyResult<Self> {
+                let namedtuple = m.py().import("collections")?.getattr("namedtuple")?;
+                let kwargs = PyDict::new(m.py());
+                kwargs.set_item("module", "otel_ebpf._native")?;
+                $(
+                    let $name = namedtuple.call((stringify!($name), $fields), Some(&kwargs))?;
+                    m.add(stringify!($name), &$name)?;
+                )*
+                Ok(Self { $($name: $name.unbind(),)* })
+            }
+        }
+    };
+}
+
+#[allow(non_snake_case)]
+mod shapes {
+    use super::*;
+    named_tuples! {
+        Process: "key tgid ppid uid start_boottime_ns cgroup_id comm args";
+        Line: "process_key role start_unix_ns duration_ns client server method target route status error_type \
+               request_body_bytes response_body_bytes trace_id span_id";
+        Histogram: "count sum min max buckets";
+        HttpSeries: "process_key role start_unix_ns method scheme route status error_type protocol_version \
+                     server_address server_port overflow duration request_body response_body";
+        ActiveSeries: "process_key method scheme value";
+        SpanBatch: "process_key count spans";
+        ProgramStats: "name hook run_count run_time_ns missed";
+    }
+
+    pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        let made = Shapes::make(m)?;
+        // a second import finds them made
+        let _ = SHAPES.set(m.py(), made);
+        Ok(())
+    }
+
+    macro_rules! maker {
+        ($($fn:ident => $name:ident),*) => {
+            $(pub(super) fn $fn<'py>(py: Python<'py>, fields: Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+                let shapes = SHAPES.get(py).ok_or_else(|| NativeError::new_err("module not initialised"))?;
+                shapes.$name.bind(py).call1(fields)
+            })*
+        };
+    }
+    maker!(process => Process, line => Line, histogram => Histogram, http_series => HttpSeries,
+           active_series => ActiveSeries, span_batch => SpanBatch, program_stats => ProgramStats);
+}
+
+/// A tuple of anything that becomes Python.
+macro_rules! tuple {
+    ($py:expr, $($field:expr),* $(,)?) => {
+        PyTuple::new($py, [$($field.into_py_any($py)?),*])?
+    };
+}
+
+fn role(r: Role) -> &'static str {
+    match r {
+        Role::Server => "server",
+        Role::Client => "client",
+    }
+}
+
+fn histogram<'py>(py: Python<'py>, h: &Histogram) -> PyResult<Bound<'py, PyAny>> {
+    shapes::histogram(
+        py,
+        tuple!(py, h.count, h.sum, h.min, h.max, h.buckets.to_vec()),
+    )
+}
+
+fn optional_histogram<'py>(py: Python<'py>, h: Option<&Histogram>) -> PyResult<Bound<'py, PyAny>> {
+    h.map_or_else(|| Ok(py.None().into_bound(py)), |h| histogram(py, h))
+}
+
+/// BPF programs loaded and attached, and the thread that drains their ring.
+#[pyclass(frozen, module = "otel_ebpf._native")]
+struct Session {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    hooks: &'static str,
+    /// Run-time statistics are on while this is open.
+    _stats: Option<OwnedFd>,
+}
+
+type Ports = Vec<(u16, u16)>;
+
+#[pymethods]
+impl Session {
+    #[new]
+    #[pyo3(signature = (*, ring_bytes = 8 << 20, select_unknown = true, spans = true, spans_per_second = 1000,
+                        span_queue_bytes = 16 << 20, lines = false, line_queue = 4096, routes = "infer",
+                        max_routes_per_service = 200, max_series = 2000, sampler = "parentbased_always_on",
+                        sampler_arg = 1.0, stats = false, ports = None))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        ring_bytes: u32,
+        select_unknown: bool,
+        spans: bool,
+        spans_per_second: u64,
+        span_queue_bytes: usize,
+        lines: bool,
+        line_queue: usize,
+        routes: &str,
+        max_routes_per_service: usize,
+        max_series: usize,
+        sampler: &str,
+        sampler_arg: f64,
+        stats: bool,
+        ports: Option<Vec<u16>>,
+    ) -> PyResult<Self> {
+        let argument = |message: String| raise(Failure::new(FailureKind::Argument, message));
+        let infer_routes = match routes {
+            "infer" => true,
+            "unset" => false,
+            other => {
+                return Err(argument(format!(
+                    "routes is {other:?}; it must be 'infer' or 'unset'"
+                )))
+            }
+        };
+        let aggregator = Aggregator::new(Settings {
+            spans,
+            spans_per_second,
+            span_queue_bytes,
+            lines,
+            line_queue,
+            infer_routes,
+            max_routes_per_service,
+            max_series,
+            sampler: sampler.into(),
+            sampler_arg,
+            ..Settings::default()
+        })
+        .map_err(argument)?;
+        py.detach(|| {
+            let stats = if stats { Some(enable_stats()?) } else { None };
+            let programs = Programs::load(&Options {
+                ring_bytes,
+                select_unknown,
+                ports,
+            })?;
+            let hooks = programs.hooks.as_str();
+            let shared = Arc::new(Shared::new(Streams::new(aggregator), programs)?);
+            let drain = Drain::new(Arc::clone(&shared))?;
+            let thread = std::thread::Builder::new()
+                .name("otel-ebpf-drain".into())
+                .spawn(move || drain.run())
+                .map_err(|e| {
+                    Failure::new(FailureKind::Load, format!("starting the drain thread: {e}"))
+                })?;
+            Ok(Self {
+                shared,
+                thread: Mutex::new(Some(thread)),
+                hooks,
+                _stats: stats,
+            })
+        })
+        .map_err(raise)
+    }
+
+    #[getter]
+    fn hooks(&self) -> &'static str {
+        self.hooks
+    }
+
+    #[pyo3(signature = (process_key, selected, include_ports = None, exclude_ports = None))]
+    fn set_verdict(
+        &self,
+        py: Python<'_>,
+        process_key: u64,
+        selected: bool,
+        include_ports: Option<Ports>,
+        exclude_ports: Option<Ports>,
+    ) {
+        py.detach(|| {
+            let mut streams = self.shared.streams();
+            let tgid = streams.processes.get(process_key).map(|p| p.tgid);
+            let verdict = if selected {
+                Verdict::Selected {
+                    include: include_ports,
+                    exclude: exclude_ports.unwrap_or_default(),
+                }
+            } else {
+                Verdict::Excluded
+            };
+            streams.set_verdict(process_key, verdict);
+            drop(streams);
+            let Some(tgid) = tgid else { return }; // ended meanwhile
+                                                   // a full map leaves the process as unknown ones are: the core itself still discards what is excluded
+            let _ = self.shared.maps.set_verdict(tgid, selected);
+            if let Some(programs) = self.programs().as_mut() {
+                programs.bump_selection();
+            }
+        });
+    }
+
+    fn wait(&self, py: Python<'_>, timeout_s: f64) -> bool {
+        let timeout = Duration::try_from_secs_f64(timeout_s).unwrap_or_default();
+        py.detach(|| self.shared.wait(timeout))
+    }
+
+    fn take_processes<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let fresh = py.detach(|| self.shared.streams().processes.take_fresh());
+        fresh
+            .into_iter()
+            .map(|p| {
+                let fields = tuple!(
+                    py,
+                    p.key,
+                    p.tgid,
+                    p.ppid,
+                    p.uid,
+                    p.start_boottime_ns,
+                    p.cgroup_id,
+                    p.comm,
+                    p.args
+                );
+                shapes::process(py, fields)
+            })
+            .collect()
+    }
+
+    fn take_exits(&self, py: Python<'_>) -> Vec<u64> {
+        py.detach(|| self.shared.streams().aggregator.take_exits())
+    }
+
+    #[pyo3(signature = (max_bytes = 4 << 20))]
+    fn take_spans<'py>(
+        &self,
+        py: Python<'py>,
+        max_bytes: usize,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let batches = py.detach(|| self.shared.streams().aggregator.take_spans(max_bytes));
+        batches
+            .into_iter()
+            .map(|b| {
+                shapes::span_batch(
+                    py,
+                    tuple!(py, b.process_key, b.count, PyBytes::new(py, &b.spans)),
+                )
+            })
+            .collect()
+    }
+
+    #[pyo3(signature = (limit = 1000))]
+    fn take_lines<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let lines = py.detach(|| self.shared.streams().aggregator.take_lines(limit));
+        lines
+            .into_iter()
+            .map(|l| {
+                let fields = tuple!(
+                    py,
+                    l.process_key,
+                    role(l.role),
+                    l.start_unix_ns,
+                    l.duration_ns,
+                    &*l.client,
+                    &*l.server,
+                    l.method,
+                    l.target,
+                    &*l.route,
+                    l.status,
+                    &*l.error_type,
+                    l.request_body_bytes,
+                    l.response_body_bytes,
+                    l.trace_id,
+                    l.span_id,
+                );
+                shapes::line(py, fields)
+            })
+            .collect()
+    }
+
+    fn read_http_series<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let series = py.detach(|| self.shared.streams().aggregator.read_http_series());
+        series
+            .into_iter()
+            .map(|s| {
+                let fields = tuple!(
+                    py,
+                    s.process_key,
+                    role(s.role),
+                    s.start_unix_ns,
+                    s.method,
+                    s.scheme,
+                    &*s.route,
+                    s.status,
+                    &*s.error_type,
+                    s.protocol_version,
+                    &*s.server_address,
+                    s.server_port,
+                    s.overflow,
+                    histogram(py, &s.duration)?,
+                    optional_histogram(py, s.request_body.as_ref())?,
+                    optional_histogram(py, s.response_body.as_ref())?,
+                );
+                shapes::http_series(py, fields)
+            })
+            .collect()
+    }
+
+    fn read_active<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let active = py.detach(|| self.shared.streams().aggregator.read_active());
+        active
+            .into_iter()
+            .map(|a| {
+                shapes::active_series(py, tuple!(py, a.process_key, a.method, a.scheme, a.value))
+            })
+            .collect()
+    }
+
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (aggregate, streams, open) = py.detach(|| {
+            let s = self.shared.streams();
+            (
+                s.aggregator.counters(),
+                s.counters,
+                s.open_connections() as u64,
+            )
+        });
+        let out = PyDict::new(py);
+        for (name, n) in aggregate {
+            out.set_item(name, n)?;
+        }
+        let maps = &self.shared.maps;
+        for (name, n) in [
+            ("connections.seen", streams.connections),
+            ("connections.open", open),
+            ("connections.not_http", streams.strangers),
+            ("connections.forgotten", streams.forgotten),
+            ("records.orphaned", streams.orphans),
+            ("records.out_of_order", streams.out_of_order),
+            (
+                "records.malformed",
+                self.shared.malformed.load(Ordering::Relaxed),
+            ),
+            ("records.segments", maps.counter(counter::COUNT_SEGMENTS.0)),
+            (
+                "records.lost.segment",
+                maps.counter(counter::COUNT_LOST_SEGMENT.0),
+            ),
+            (
+                "records.lost.other",
+                maps.counter(counter::COUNT_LOST_OTHER.0),
+            ),
+            (
+                "exchanges.lost_uncounted",
+                maps.counter(counter::COUNT_OVERFLOW_FULL.0),
+            ),
+            (
+                "operations.unreadable",
+                maps.counter(counter::COUNT_UNREADABLE.0),
+            ),
+            (
+                "operations.no_buffer",
+                maps.counter(counter::COUNT_NO_BUFFER.0),
+            ),
+            ("operations.compat", maps.counter(counter::COUNT_COMPAT.0)),
+        ] {
+            out.set_item(name, n)?;
+        }
+        Ok(out)
+    }
+
+    fn program_stats<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let each = self
+            .programs()
+            .as_ref()
+            .map(Programs::each)
+            .unwrap_or_default();
+        each.into_iter()
+            .map(|(name, hook, fd)| {
+                let info = program_info(fd);
+                let fields = tuple!(
+                    py,
+                    name,
+                    hook,
+                    info.run_cnt,
+                    info.run_time_ns,
+                    info.recursion_misses
+                );
+                shapes::program_stats(py, fields)
+            })
+            .collect()
+    }
+
+    fn flush(&self, py: Python<'_>) {
+        py.detach(|| self.shared.flush());
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| {
+            // detach first: then the last round finds all there is
+            self.programs().take();
+            self.shared.stop();
+            let thread = self
+                .thread
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(thread) = thread {
+                // its panic has been printed; closing goes on
+                let _ = thread.join();
+            }
+        });
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exc))]
+    fn __exit__(&self, py: Python<'_>, _exc: &Bound<'_, PyTuple>) {
+        self.close(py);
+    }
+}
+
+impl Session {
+    fn programs(&self) -> std::sync::MutexGuard<'_, Option<Programs>> {
+        self.shared
+            .programs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.programs().take();
+        self.shared.stop();
+    }
+}
+
+/// BPF_STATS_RUN_TIME, for as long as the descriptor is open (kernel 5.8).
+fn enable_stats() -> Result<OwnedFd, Failure> {
+    // SAFETY: no memory is handed over.
+    let fd = unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) };
+    if fd < 0 {
+        let e = std::io::Error::from_raw_os_error(-fd);
+        return Err(Failure::new(
+            FailureKind::Permission,
+            format!("turning on BPF run-time statistics: {e}"),
+        ));
+    }
+    // SAFETY: just made, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn program_info(fd: i32) -> libbpf_sys::bpf_prog_info {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut len = size_of_val(&info) as u32;
+    // SAFETY: `info` is `len` bytes; without array pointers in it the kernel writes nothing else. On failure it
+    // stays zero.
+    unsafe { libbpf_sys::bpf_prog_get_info_by_fd(fd, &mut info, &mut len) };
+    info
+}
+
+#[pyfunction]
+fn probe_hooks(py: Python<'_>) -> &'static str {
+    py.detach(|| loader::probe_hooks().as_str())
+}
+
+#[pyfunction]
+fn encode_traces<'py>(
+    py: Python<'py>,
+    batches: Vec<(Vec<u8>, Vec<u8>)>,
+    scope_name: &str,
+    scope_version: &str,
+    schema_url: &str,
+) -> Bound<'py, PyBytes> {
+    let encoded = py.detach(|| {
+        let borrowed: Vec<(&[u8], &[u8])> = batches.iter().map(|(r, s)| (&r[..], &s[..])).collect();
+        otlp::encode_traces(&borrowed, scope_name, scope_version, schema_url)
+    });
+    PyBytes::new(py, &encoded)
+}
+
+#[pymodule]
+fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add("NativeError", m.py().get_type::<NativeError>())?;
+    m.add("DURATION_BOUNDS_S", PyList::new(m.py(), DURATION_BOUNDS_S)?)?;
+    m.add("SIZE_BOUNDS", PyList::new(m.py(), SIZE_BOUNDS)?)?;
+    shapes::register(m)?;
+    m.add_class::<Session>()?;
+    m.add_function(wrap_pyfunction!(probe_hooks, m)?)?;
+    m.add_function(wrap_pyfunction!(encode_traces, m)?)?;
+    Ok(())
+}

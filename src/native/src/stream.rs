@@ -1,0 +1,474 @@
+//! From segments of sockets to sides of exchanges: keeps the connections, decides who asks and who answers on
+//! each, feeds the parsers in stream order with the holes in place, and passes what they find to the aggregate.
+//!
+//! Nothing here knows where the segments come from: ring.rs decodes them, tests make their own.
+
+use crate::aggregate::Aggregator;
+use crate::conn::ConnInfo;
+use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as Protocol};
+use crate::processes::{Process, Processes, Verdict};
+use crate::protocols::http1::{self, Detect};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+
+/// Bytes kept of a burst that may yet turn out to be a request.
+const MAX_UNDECIDED: usize = 16 << 10;
+/// Bursts of an old connection that may look like nothing before it is left alone.
+const MAX_MISSES: u8 = 16;
+/// Connections kept; beyond it idle ones are forgotten (and announced anew by the kernel side when they wake).
+const MAX_CONNECTIONS: usize = 100_000;
+/// Idle for so long, a connection may be forgotten.
+const IDLE_NS: u64 = 300_000_000_000;
+
+/// A process's sockets are closed just after its end is told; its last exchanges are waited for so long.
+const GRACE_NS: u64 = 1_000_000_000;
+
+/// Which way bytes went, seen from the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Into the process.
+    Recv = 0,
+    /// Out of it.
+    Send = 1,
+}
+
+/// One record of bytes that went one way.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Connection.
+    pub conn: u64,
+    /// Way.
+    pub dir: Direction,
+    /// Process that did it.
+    pub tgid: u32,
+    /// CLOCK_BOOTTIME.
+    pub ts_ns: u64,
+    /// Stream offset of the first byte.
+    pub off: u64,
+    /// Bytes this record speaks for, at least those in `data`.
+    pub adv: u64,
+    /// Captured bytes.
+    pub data: &'a [u8],
+    /// Records were lost before this one, and what was pending is in the overflow map.
+    pub counted_elsewhere: bool,
+}
+
+/// How a connection ended, as the kernel side tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// One direction is over.
+    Fin(Direction),
+    /// An operation failed for good.
+    Reset(i32),
+    /// The socket is closed; errno, or 0.
+    Gone(i32),
+}
+
+enum State {
+    /// Who asks is not known yet; the bytes of the burst that may tell.
+    Undecided {
+        held: Vec<u8>,
+        dir: Direction,
+        ts_ns: u64,
+        misses: u8,
+    },
+    /// HTTP/1.
+    Http1(Box<http1::Connection>),
+}
+
+struct Conn {
+    info: ConnInfo,
+    state: State,
+    tgid: u32,
+    epoch: u64,
+    off: [u64; 2],
+    last: Option<Direction>,
+    last_ns: u64,
+    old: bool,
+    exiting: bool,
+    barred: bool,
+    tcp: bool,
+}
+
+/// The sink of one connection: adds the connection to what a parser says.
+struct ConnSink<'a> {
+    info: &'a mut ConnInfo,
+    aggregator: &'a mut Aggregator,
+    allowed: bool,
+}
+
+impl Sink for ConnSink<'_> {
+    fn begin(&mut self, method: &[u8]) {
+        if self.allowed {
+            self.aggregator.begin(self.info, method);
+        }
+    }
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        if self.allowed {
+            self.aggregator.exchange(self.info, exchange);
+        }
+    }
+    fn abandoned(&mut self) {
+        if self.allowed {
+            self.aggregator.abandoned(self.info);
+        }
+    }
+}
+
+/// What went by, by kind; exact.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamCounters {
+    /// Connections announced.
+    pub connections: u64,
+    /// Connections that speak no protocol of ours.
+    pub strangers: u64,
+    /// Segments of connections that are not kept (strangers, forgotten).
+    pub orphans: u64,
+    /// Idle connections forgotten because there were too many.
+    pub forgotten: u64,
+    /// Segments whose offsets run backwards.
+    pub out_of_order: u64,
+}
+
+/// All connections and processes of a session.
+pub struct Streams {
+    /// Where exchanges go.
+    pub aggregator: Aggregator,
+    /// Who does the talking.
+    pub processes: Processes,
+    /// Exact counts.
+    pub counters: StreamCounters,
+    conns: FxHashMap<u64, Conn>,
+    strangers: Vec<u64>,
+    forgot: bool,
+    /// Ended processes whose connections may still have something to say, by time of death.
+    dying: VecDeque<(u64, u64)>,
+}
+
+impl Streams {
+    /// No connections yet.
+    pub fn new(aggregator: Aggregator) -> Self {
+        Self {
+            aggregator,
+            processes: Processes::default(),
+            counters: StreamCounters::default(),
+            conns: FxHashMap::default(),
+            strangers: Vec::new(),
+            forgot: false,
+            dying: VecDeque::new(),
+        }
+    }
+
+    /// A connection is seen for the first time. `info.process_key` and `info.role` are set here; `old`: it may
+    /// have had traffic before.
+    pub fn open(
+        &mut self,
+        id: u64,
+        mut info: ConnInfo,
+        tgid: u32,
+        ts_ns: u64,
+        old: bool,
+        describe: impl FnOnce() -> Process,
+    ) {
+        info.process_key = self.processes.with_traffic(tgid, describe);
+        self.counters.connections += 1;
+        if self.conns.len() >= MAX_CONNECTIONS {
+            self.forget_idle(ts_ns);
+        }
+        let tcp = info.unix_path.is_none() && info.local.address != crate::conn::Address::Unix;
+        let epoch = self.processes.epoch;
+        self.conns.entry(id).or_insert_with(|| Conn {
+            info,
+            state: State::Undecided {
+                held: Vec::new(),
+                dir: Direction::Recv,
+                ts_ns,
+                misses: 0,
+            },
+            tgid,
+            epoch,
+            off: [0, 0],
+            last: None,
+            last_ns: ts_ns,
+            old,
+            exiting: false,
+            barred: false,
+            tcp,
+        });
+    }
+
+    /// Bytes went one way.
+    pub fn segment(&mut self, s: &Segment<'_>) {
+        let Some(conn) = self.conns.get_mut(&s.conn) else {
+            self.counters.orphans += 1;
+            return;
+        };
+        if conn.tgid != s.tgid || conn.epoch != self.processes.epoch {
+            conn.tgid = s.tgid;
+            conn.epoch = self.processes.epoch;
+            conn.info.process_key = self.processes.with_traffic(s.tgid, Process::default);
+        }
+        let burst = conn.last != Some(s.dir);
+        let first = conn.last.is_none();
+        conn.last = Some(s.dir);
+        conn.last_ns = s.ts_ns;
+        let off = &mut conn.off[s.dir as usize];
+        if first && s.off > 0 && *off == 0 {
+            // announced anew after it was forgotten
+            *off = s.off;
+        }
+        let hole = s.off.wrapping_sub(*off);
+        if hole > u64::MAX / 2 {
+            self.counters.out_of_order += 1;
+            return;
+        }
+        *off = s.off + s.adv;
+        let rest = s.adv.saturating_sub(s.data.len() as u64);
+
+        let verdict = match &mut conn.state {
+            State::Http1(parser) => {
+                let side = side(conn.info.role, s.dir);
+                let allowed = !conn.barred && allowed(&self.processes, &conn.info);
+                let mut sink = ConnSink {
+                    info: &mut conn.info,
+                    aggregator: &mut self.aggregator,
+                    allowed,
+                };
+                if s.counted_elsewhere {
+                    parser.end(s.ts_ns, End::Lost, &mut sink);
+                }
+                feed(parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
+            }
+            State::Undecided { .. } => {
+                decide(conn, s, burst, rest, &mut self.aggregator, &self.processes)
+            }
+        };
+        if verdict != Protocol::Continue {
+            self.leave_alone(s.conn);
+        }
+    }
+
+    /// One side, or all of the connection, is over.
+    pub fn close(&mut self, id: u64, ts_ns: u64, how: Closed) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        if let State::Http1(parser) = &mut conn.state {
+            if parser.in_flight() > 0 {
+                let role = conn.info.role;
+                let answered = conn.last.is_some_and(|d| side(role, d) == Side::Response);
+                let end = match how {
+                    // the process ended: was it done with its answer, or did it die over it?
+                    _ if conn.exiting && (role == Role::Client || !answered) => End::ProcessExit,
+                    Closed::Fin(dir) => End::Fin(side(role, dir)),
+                    Closed::Reset(err) => End::Broken(err),
+                    Closed::Gone(0) => End::Closed,
+                    Closed::Gone(err) => End::Broken(err),
+                };
+                let allowed = !conn.barred && allowed(&self.processes, &conn.info);
+                let mut sink = ConnSink {
+                    info: &mut conn.info,
+                    aggregator: &mut self.aggregator,
+                    allowed,
+                };
+                parser.end(ts_ns, end, &mut sink);
+            }
+        }
+        if matches!(how, Closed::Gone(_)) {
+            self.conns.remove(&id);
+        }
+    }
+
+    /// A process became another program.
+    pub fn exec(&mut self, process: Process, ts_ns: u64) {
+        if let Some(before) = self.processes.exec(process) {
+            self.dying.push_back((ts_ns, before));
+        }
+    }
+
+    /// A process ended. What its TCP connections had in flight is settled when they close, a moment later;
+    /// unix sockets close without a word.
+    pub fn exit(&mut self, tgid: u32, ts_ns: u64) {
+        let mut over = Vec::new();
+        for (&id, conn) in &mut self.conns {
+            if conn.tgid == tgid {
+                conn.exiting = true;
+                conn.barred = !allowed(&self.processes, &conn.info);
+                if !conn.tcp {
+                    over.push(id);
+                }
+            }
+        }
+        for id in over {
+            self.close(id, ts_ns, Closed::Fin(Direction::Send));
+            self.close(id, ts_ns, Closed::Gone(0));
+        }
+        if let Some(key) = self.processes.exit(tgid) {
+            self.dying.push_back((ts_ns, key));
+        }
+    }
+
+    /// To be called a few times a second with CLOCK_BOOTTIME.
+    pub fn tick(&mut self, now_ns: u64) {
+        while let Some(&(ts_ns, key)) = self.dying.front() {
+            if now_ns.saturating_sub(ts_ns) < GRACE_NS {
+                break;
+            }
+            self.dying.pop_front();
+            self.aggregator.process_gone(key);
+        }
+    }
+
+    /// Python's decision about a process.
+    pub fn set_verdict(&mut self, key: u64, verdict: Verdict) {
+        if verdict == Verdict::Excluded {
+            self.aggregator.discard(key);
+        }
+        if let Some(p) = self.processes.get_mut(key) {
+            p.verdict = verdict;
+        }
+    }
+
+    /// Connections that the kernel side need not follow any longer.
+    pub fn take_strangers(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.strangers)
+    }
+
+    /// Were live connections forgotten since the last call?
+    pub fn take_forgot(&mut self) -> bool {
+        std::mem::take(&mut self.forgot)
+    }
+
+    /// Connections kept now.
+    pub fn open_connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    fn leave_alone(&mut self, id: u64) {
+        self.conns.remove(&id);
+        self.strangers.push(id);
+        self.counters.strangers += 1;
+    }
+
+    fn forget_idle(&mut self, now_ns: u64) {
+        let before = self.conns.len();
+        self.conns.retain(|_, c| {
+            now_ns.saturating_sub(c.last_ns) < IDLE_NS
+                || matches!(&c.state, State::Http1(p) if p.in_flight() > 0)
+        });
+        self.counters.forgotten += (before - self.conns.len()) as u64;
+        self.forgot |= before != self.conns.len();
+    }
+}
+
+fn side(role: Role, dir: Direction) -> Side {
+    match (role, dir) {
+        (Role::Server, Direction::Recv) | (Role::Client, Direction::Send) => Side::Request,
+        _ => Side::Response,
+    }
+}
+
+fn allowed(processes: &Processes, info: &ConnInfo) -> bool {
+    processes
+        .get(info.process_key)
+        .is_none_or(|p| p.verdict.allows(info.server().port))
+}
+
+fn feed(
+    parser: &mut http1::Connection,
+    side: Side,
+    ts_ns: u64,
+    hole: u64,
+    data: &[u8],
+    rest: u64,
+    sink: &mut dyn Sink,
+) -> Protocol {
+    let mut verdict = Protocol::Continue;
+    if hole > 0 {
+        verdict = parser.feed(side, ts_ns, Input::Gap(hole), sink);
+    }
+    if verdict == Protocol::Continue && !data.is_empty() {
+        verdict = parser.feed(side, ts_ns, Input::Data(data), sink);
+    }
+    if verdict == Protocol::Continue && rest > 0 {
+        verdict = parser.feed(side, ts_ns, Input::Gap(rest), sink);
+    }
+    verdict
+}
+
+/// Who asks on this connection? Whoever speaks first on a new one; on an old one whoever sends what is
+/// certainly a request (or the other, if it is a response), at the start of a burst.
+fn decide(
+    conn: &mut Conn,
+    s: &Segment<'_>,
+    burst: bool,
+    rest: u64,
+    aggregator: &mut Aggregator,
+    processes: &Processes,
+) -> Protocol {
+    let State::Undecided {
+        held,
+        dir,
+        ts_ns,
+        misses,
+    } = &mut conn.state
+    else {
+        return Protocol::Continue;
+    };
+    if burst {
+        held.clear();
+        (*dir, *ts_ns) = (s.dir, s.ts_ns);
+    } else if held.is_empty() {
+        return Protocol::Continue; // the middle of a burst that began like nothing
+    }
+    let whole;
+    let bytes = if held.is_empty() {
+        s.data
+    } else {
+        held.extend_from_slice(s.data);
+        whole = std::mem::take(held);
+        &whole[..]
+    };
+    let asks = match (conn.old, http1::detect(bytes)) {
+        (false, _) | (true, Detect::Request) => s.dir,
+        (true, Detect::Response) if s.dir == Direction::Recv => Direction::Send,
+        (true, Detect::Response) => Direction::Recv,
+        (true, Detect::More) if rest == 0 && bytes.len() <= MAX_UNDECIDED => {
+            *held = bytes.to_vec();
+            return Protocol::Continue;
+        }
+        (true, _) => {
+            *misses = misses.saturating_add(1);
+            return if *misses > MAX_MISSES {
+                Protocol::NotMine
+            } else {
+                Protocol::Continue
+            };
+        }
+    };
+    let began = *ts_ns;
+    conn.info.role = if asks == Direction::Recv {
+        Role::Server
+    } else {
+        Role::Client
+    };
+    let mut parser = Box::new(http1::Connection::new());
+    let allowed = allowed(processes, &conn.info);
+    let side = side(conn.info.role, s.dir);
+    let mut sink = ConnSink {
+        info: &mut conn.info,
+        aggregator,
+        allowed,
+    };
+    // the first byte's time counts, also where it came in an earlier piece
+    let (first, later) = bytes.split_at(bytes.len().saturating_sub(s.data.len()));
+    let mut verdict = Protocol::Continue;
+    if !first.is_empty() {
+        verdict = parser.feed(side, began, Input::Data(first), &mut sink);
+    }
+    if verdict == Protocol::Continue {
+        verdict = feed(&mut parser, side, s.ts_ns, 0, later, rest, &mut sink);
+    }
+    conn.state = State::Http1(parser);
+    verdict
+}
