@@ -1,9 +1,40 @@
 //! Finished exchanges become metrics, spans and lines; bounded in memory, with every drop counted.
+//!
+//! An exchange's way: connection → process → target → route → series (a key of two words), where it is
+//! recorded; then sampler, queue and budget say whether it becomes a span too. What repeats is remembered
+//! where it repeats: on the connection (origin, encoded addresses, last series), in the path cache (route),
+//! in the series (encoded constant attributes).
 
+mod connection;
+mod origin;
+mod process;
+mod queue;
+mod records;
+mod series;
+mod spans;
+mod store;
+mod table;
+mod target;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub use connection::ConnCache;
+pub use records::{
+    ActiveSeries, Histogram, HttpSeries, Line, SpanBatch, DURATION_BOUNDS_S, SIZE_BOUNDS,
+};
+
 use crate::conn::ConnInfo;
-use crate::exchange::{Exchange, Role};
+use crate::exchange::{Detail, Exchange, Http, Role};
+use crate::otlp::Context;
+use crate::redact;
+use crate::routes::{PathCache, RouteId};
+use connection::{ends, OriginCache};
+use process::{Counts, Drop, Process};
+use series::{Method, SeriesFields, Version};
+use spans::{Shared, Spans};
+use table::Table;
+use target::Target;
 
 /// What the user may choose; mirrors `Session.__init__`.
 #[derive(Clone, Debug)]
@@ -28,7 +59,8 @@ pub struct Settings {
     pub sampler: String,
     /// OTEL_TRACES_SAMPLER_ARG: the ratio, 0 to 1.
     pub sampler_arg: f64,
-    /// Put server.address and server.port on server metrics too (opt-in in the conventions).
+    /// Put server.address and server.port on server metrics too: opt-in in the conventions, as clients choose
+    /// what they send for Host.
     pub server_address_on_server_metrics: bool,
 }
 
@@ -50,177 +82,389 @@ impl Default for Settings {
     }
 }
 
-/// Upper bounds of `Histogram::buckets` for durations, in seconds (HTTP semantic conventions).
-pub const DURATION_BOUNDS_S: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
-
-/// Upper bounds of `Histogram::buckets` for body sizes, in bytes.
-pub const SIZE_BOUNDS: [u64; 14] = [
-    0,
-    1 << 6,
-    1 << 8,
-    1 << 10,
-    1 << 12,
-    1 << 14,
-    1 << 16,
-    1 << 18,
-    1 << 20,
-    1 << 22,
-    1 << 24,
-    1 << 26,
-    1 << 28,
-    1 << 30,
-];
-
-/// `_native.Histogram`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Histogram {
-    /// Values recorded.
-    pub count: u64,
-    /// Their sum, in seconds or bytes.
-    pub sum: f64,
-    /// The smallest.
-    pub min: f64,
-    /// The largest.
-    pub max: f64,
-    /// Count by bucket: one more than there are bounds.
-    pub buckets: [u64; 15],
-}
-
-/// `_native.HttpSeries`.
-#[derive(Clone, Debug)]
-pub struct HttpSeries {
-    pub process_key: u64,
-    pub role: Role,
-    pub start_unix_ns: u64,
-    pub method: &'static str,
-    pub scheme: &'static str,
-    pub route: Arc<str>,
-    pub status: u16,
-    pub error_type: Arc<str>,
-    pub protocol_version: &'static str,
-    pub server_address: Arc<str>,
-    pub server_port: u16,
-    pub overflow: bool,
-    pub duration: Histogram,
-    pub request_body: Option<Histogram>,
-    pub response_body: Option<Histogram>,
-}
-
-/// `_native.ActiveSeries`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ActiveSeries {
-    pub process_key: u64,
-    pub method: &'static str,
-    pub scheme: &'static str,
-    pub value: i64,
-}
-
-/// `_native.SpanBatch`.
-#[derive(Clone, Debug)]
-pub struct SpanBatch {
-    pub process_key: u64,
-    pub count: u64,
-    pub spans: Vec<u8>,
-}
-
-/// `_native.Line`.
-#[derive(Clone, Debug)]
-pub struct Line {
-    pub process_key: u64,
-    pub role: Role,
-    pub start_unix_ns: u64,
-    pub duration_ns: u64,
-    pub client: Arc<str>,
-    pub server: Arc<str>,
-    pub method: String,
-    pub target: String,
-    pub route: Arc<str>,
-    pub status: u16,
-    pub error_type: Arc<str>,
-    pub request_body_bytes: u64,
-    pub response_body_bytes: u64,
-    pub trace_id: String,
-    pub span_id: String,
-}
-
-/// The aggregate's notes on a connection.
-#[derive(Debug, Default)]
-pub struct ConnCache {}
+/// Longest target of a line, in characters.
+const MAX_LINE_TARGET: usize = 2048;
+/// Longest method of a line, in bytes.
+const MAX_LINE_METHOD: usize = 64;
 
 /// All that outlives a single exchange. One thread writes, others take: the owner wraps it in a lock.
-pub struct Aggregator {}
+///
+/// `process_gone` comes after the end of the process's connections: what comes later counts as a new process.
+pub struct Aggregator {
+    settings: Settings,
+    boot_to_unix_ns: i64,
+    /// CLOCK_BOOTTIME of the latest exchange.
+    last_end_ns: u64,
+    table: Table,
+    paths: PathCache,
+    spans: Spans,
+    lines: VecDeque<Line>,
+    lines_dropped: u64,
+    exits: Vec<u64>,
+}
 
 impl Aggregator {
     /// Err: what is wrong with the settings, for people.
-    pub fn new(_settings: Settings) -> Result<Self, String> {
-        Ok(Self {})
+    pub fn new(settings: Settings) -> Result<Self, String> {
+        Ok(Self {
+            table: Table::new(settings.max_routes_per_service, settings.max_series),
+            spans: Spans::new(&settings)?,
+            settings,
+            boot_to_unix_ns: 0,
+            last_end_ns: 0,
+            paths: PathCache::default(),
+            lines: VecDeque::new(),
+            lines_dropped: 0,
+            exits: Vec::new(),
+        })
     }
 
     /// CLOCK_BOOTTIME + `boot_to_unix_ns` = nanoseconds since 1970. To be set before the first exchange.
-    pub fn set_clock_offset(&mut self, _boot_to_unix_ns: i64) {}
+    pub fn set_clock_offset(&mut self, boot_to_unix_ns: i64) {
+        self.boot_to_unix_ns = boot_to_unix_ns;
+    }
 
     /// A request is in flight.
-    pub fn begin(&mut self, _conn: &mut ConnInfo, _method: &[u8]) {}
+    pub fn begin(&mut self, conn: &mut ConnInfo, method: &[u8]) {
+        let process = self.table.bind(conn);
+        let place = 2 * Method::of(method).index() as u8 + u8::from(conn.encrypted);
+        conn.cache.in_flight.push_back(place);
+        if conn.role == Role::Server {
+            process.activate(place, 1);
+        }
+    }
 
     /// The oldest request in flight on this connection will not be finished here.
-    pub fn abandoned(&mut self, _conn: &mut ConnInfo) {}
+    pub fn abandoned(&mut self, conn: &mut ConnInfo) {
+        let process = self.table.bind(conn);
+        process.counts.abandoned += 1;
+        land(process, conn);
+    }
 
     /// The oldest request in flight is finished.
-    pub fn exchange(&mut self, _conn: &mut ConnInfo, _exchange: &Exchange<'_>) {}
+    pub fn exchange(&mut self, conn: &mut ConnInfo, exchange: &Exchange<'_>) {
+        let Detail::Http(http) = &exchange.detail;
+        let process = self.table.bind(conn);
+        land(process, conn);
+
+        let method = Method::of(http.method);
+        let target = Target::of(method, http.target);
+        let https = is_https(conn, http, &target);
+        let server_metrics_address = self.settings.server_address_on_server_metrics;
+        let address_counts = conn.role == Role::Client || server_metrics_address;
+        if self.spans.enabled || address_counts {
+            let authority = target.authority.or(http.host).unwrap_or(b"");
+            if conn
+                .cache
+                .origin
+                .as_ref()
+                .is_none_or(|known| !known.is_of(authority, https))
+            {
+                conn.cache.origin = Some(OriginCache::new(conn, authority, https));
+            }
+        }
+        let address = match &mut conn.cache.origin {
+            Some(known) if address_counts => *known
+                .address
+                .get_or_insert_with(|| process.series.address_of(&known.origin)),
+            _ => 0,
+        };
+        let route = if self.settings.infer_routes && conn.role == Role::Server {
+            let learn = proves_path(http.status);
+            self.paths
+                .route(process.incarnation, &mut process.router, target.path, learn)
+        } else {
+            RouteId::UNSET
+        };
+
+        let fields = SeriesFields {
+            role: conn.role,
+            method,
+            https,
+            version: if http.minor_version == 0 {
+                Version::Http10
+            } else {
+                Version::Http11
+            },
+            route,
+            address,
+            status: http.status.unwrap_or(0),
+            error: exchange.error,
+        };
+        let key = fields.key();
+        if conn.cache.series.0 != key {
+            conn.cache.series = (
+                key,
+                process.series.number_of(key, &fields, exchange.start_ns),
+            );
+        }
+        let number = conn.cache.series.1;
+        self.last_end_ns = self.last_end_ns.max(exchange.end_ns);
+        let duration_ns = exchange.end_ns.saturating_sub(exchange.start_ns);
+        if let Some(series) = process.series.get(number) {
+            series.record(
+                duration_ns,
+                http.request_body_bytes,
+                http.response_body_bytes,
+            );
+        }
+
+        let start_unix_ns = exchange
+            .start_ns
+            .saturating_add_signed(self.boot_to_unix_ns);
+        process.counts.seen += 1;
+        let context = match self.spans.decide(http, conn.role, exchange.end_ns) {
+            Err(why) => {
+                process.counts.drop(why);
+                None
+            }
+            Ok(context) => {
+                let shared = Shared {
+                    series: number,
+                    fields: &fields,
+                    origin: conn.cache.origin.as_ref(),
+                };
+                let times = (start_unix_ns, start_unix_ns.saturating_add(duration_ns));
+                self.spans
+                    .append(process, &shared, http, &target, times, context)
+                    .then_some(context)
+            }
+        };
+        if self.settings.lines {
+            if self.lines.len() >= self.settings.line_queue {
+                self.lines_dropped += 1;
+                return;
+            }
+            let route = process.router.name(route).clone();
+            self.lines.push_back(line(
+                conn,
+                http,
+                &fields,
+                route,
+                start_unix_ns,
+                duration_ns,
+                context,
+            ));
+        }
+    }
 
     /// Exchanges that BPF counted because the ring was full: `buckets` by DURATION_BOUNDS_S, `status` 0 where
-    /// there was none.
+    /// there was none. They enter the series of an unknown method ("_OTHER"), which has no route, version or
+    /// body sizes: the counts by status stay exact.
     pub fn overflow(
         &mut self,
-        _process_key: u64,
-        _role: Role,
-        _status: u16,
-        _count: u64,
-        _sum_ns: u64,
-        _buckets: &[u64; 15],
+        process_key: u64,
+        role: Role,
+        status: u16,
+        count: u64,
+        sum_ns: u64,
+        buckets: &[u64; 15],
     ) {
+        let process = self.table.process(process_key);
+        let fields = SeriesFields {
+            role,
+            method: Method::OTHER,
+            https: false,
+            version: Version::Unknown,
+            route: RouteId::UNSET,
+            address: 0,
+            status,
+            error: None,
+        };
+        let number = process
+            .series
+            .number_of(fields.key(), &fields, self.last_end_ns);
+        if let Some(series) = process.series.get(number) {
+            series.durations.merge(count, sum_ns, buckets);
+        }
+        process.counts.seen += count;
+        process.counts.dropped[Drop::RingFull as usize] += count;
     }
 
     /// The process ended, and so did all its connections before this call.
-    pub fn process_gone(&mut self, _process_key: u64) {}
+    pub fn process_gone(&mut self, process_key: u64) {
+        match self.table.find(process_key) {
+            Some(process) => {
+                process.gone = true;
+                process.read_to_the_end = process.series.len() == 0;
+                self.reap();
+            }
+            None => self.exits.push(process_key),
+        }
+    }
 
     /// The process turned out not to be selected: all that is held of it vanishes, uncounted.
-    pub fn discard(&mut self, _process_key: u64) {}
+    pub fn discard(&mut self, process_key: u64) {
+        let Some(process) = self.table.remove(process_key) else {
+            return;
+        };
+        self.spans.forget(process.queue.bytes());
+        self.lines.retain(|line| line.process_key != process_key);
+        let taken = process.counts.taken;
+        self.table.past.add(&Counts {
+            seen: taken,
+            taken,
+            ..Counts::default()
+        });
+        if process.gone {
+            self.exits.push(process_key);
+        }
+    }
 
     /// There are spans to take.
     pub fn has_spans(&self) -> bool {
-        false
+        self.spans.queued_bytes() > 0
     }
 
-    /// Spans, oldest first within a process; at most `max_bytes` unless a single span is larger.
-    pub fn take_spans(&mut self, _max_bytes: usize) -> Vec<SpanBatch> {
-        Vec::new()
+    /// There are lines to take.
+    pub fn has_lines(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Spans, oldest first within a process; at most `max_bytes` unless a single span is larger. No process is
+    /// kept waiting by the others for ever.
+    pub fn take_spans(&mut self, max_bytes: usize) -> Vec<SpanBatch> {
+        let batches = self.spans.take(&mut self.table, max_bytes);
+        self.reap();
+        batches
     }
 
     /// Lines in order, at most `limit`.
-    pub fn take_lines(&mut self, _limit: usize) -> Vec<Line> {
-        Vec::new()
+    pub fn take_lines(&mut self, limit: usize) -> Vec<Line> {
+        self.lines.drain(..limit.min(self.lines.len())).collect()
     }
 
     /// All series, cumulative; those of ended processes for the last time.
     pub fn read_http_series(&mut self) -> Vec<HttpSeries> {
-        Vec::new()
+        let offset = self.boot_to_unix_ns;
+        let mut out = Vec::new();
+        for process in self
+            .table
+            .iter_mut()
+            .filter(|process| !process.read_to_the_end)
+        {
+            let unix_ns = |ns: u64| ns.saturating_add_signed(offset);
+            process
+                .series
+                .read(process.key, &process.router, unix_ns, &mut out);
+            process.read_to_the_end = process.gone;
+        }
+        self.reap();
+        out
     }
 
     /// http.server.active_requests.
     pub fn read_active(&self) -> Vec<ActiveSeries> {
-        Vec::new()
+        let mut out = Vec::new();
+        for process in self.table.iter().filter(|process| !process.gone) {
+            process.read_active(&mut out);
+        }
+        out
     }
 
-    /// Exact accounting, by name.
+    /// Exact accounting, by name: requests.seen = spans.taken + spans.queued + Σ spans.dropped.*
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
+        let mut counts = self.table.past;
+        let mut series = 0;
+        let mut routes = 0;
+        for process in self.table.iter() {
+            counts.add(&process.counts);
+            series += process.series.len() as u64;
+            routes += process.router.len() as u64 - 1;
+        }
+        let dropped = |why: Drop| counts.dropped[why as usize];
+        vec![
+            ("requests.seen", counts.seen),
+            ("requests.abandoned", counts.abandoned),
+            ("spans.taken", counts.taken),
+            ("spans.queued", counts.queued),
+            ("spans.queued_bytes", self.spans.queued_bytes() as u64),
+            ("spans.dropped.unsampled", dropped(Drop::Unsampled)),
+            ("spans.dropped.budget", dropped(Drop::Budget)),
+            ("spans.dropped.queue_full", dropped(Drop::QueueFull)),
+            ("spans.dropped.ring_full", dropped(Drop::RingFull)),
+            ("spans.dropped.disabled", dropped(Drop::Disabled)),
+            ("lines.dropped", self.lines_dropped),
+            ("processes.held", self.table.iter().count() as u64),
+            ("series.held", series),
+            ("routes.held", routes),
+        ]
     }
 
     /// Ended processes of which nothing is left here.
     pub fn take_exits(&mut self) -> Vec<u64> {
-        Vec::new()
+        std::mem::take(&mut self.exits)
+    }
+
+    fn reap(&mut self) {
+        self.table.reap(&mut self.exits);
+    }
+}
+
+/// The oldest request in flight is so no more.
+fn land(process: &mut Process, conn: &mut ConnInfo) {
+    if let Some(place) = conn.cache.in_flight.pop_front() {
+        if conn.role == Role::Server {
+            process.activate(place, -1);
+        }
+    }
+}
+
+/// url.scheme: what the client used where a proxy tells, else what the connection uses.
+#[inline]
+fn is_https(conn: &ConnInfo, http: &Http<'_>, target: &Target<'_>) -> bool {
+    if let (Role::Server, Some(proto)) = (conn.role, http.forwarded_proto) {
+        for (name, https) in [("https", true), ("http", false)] {
+            if proto.eq_ignore_ascii_case(name.as_bytes()) {
+                return https;
+            }
+        }
+    }
+    target.https.unwrap_or(conn.encrypted)
+}
+
+/// The answer proves that there is something at this path; a scanner's requests do not get one.
+#[inline]
+fn proves_path(status: Option<u16>) -> bool {
+    !matches!(
+        status,
+        None | Some(400 | 404 | 405 | 410 | 414 | 421 | 431 | 501)
+    )
+}
+
+#[cold]
+fn line(
+    conn: &mut ConnInfo,
+    http: &Http<'_>,
+    fields: &SeriesFields,
+    route: Arc<str>,
+    start_unix_ns: u64,
+    duration_ns: u64,
+    context: Option<Context<'_>>,
+) -> Line {
+    let (client, server) = ends(conn);
+    let method = &http.method[..http.method.len().min(MAX_LINE_METHOD)];
+    // No character is longer than four bytes.
+    let target = &http.target[..http.target.len().min(4 * MAX_LINE_TARGET)];
+    let hex = |id: &[u8]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    Line {
+        process_key: conn.process_key,
+        role: conn.role,
+        start_unix_ns,
+        duration_ns,
+        client,
+        server,
+        method: String::from_utf8_lossy(method).into_owned(),
+        target: String::from_utf8_lossy(&redact::target(target))
+            .chars()
+            .take(MAX_LINE_TARGET)
+            .collect(),
+        route,
+        status: fields.status,
+        error_type: fields.error_type().into(),
+        request_body_bytes: http.request_body_bytes,
+        response_body_bytes: http.response_body_bytes,
+        trace_id: context.map(|c| hex(&c.trace_id)).unwrap_or_default(),
+        span_id: context.map(|c| hex(&c.span_id)).unwrap_or_default(),
     }
 }

@@ -343,7 +343,7 @@ mod tests {
         };
         let mut path = Vec::new();
         for _ in 0..next(12) {
-            path.push(b'/');
+            path.extend_from_slice(b"/");
             let word: [&[u8]; 8] = [
                 b"users", b"{id}", b"{param}", b"**", b"*.js", b"1234", b"a.js", b"v1",
             ];

@@ -1,0 +1,143 @@
+//! What the aggregate remembers of a connection, so that its next exchange costs less.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::origin::{for_people, text, Origin};
+use super::series::SeriesKey;
+use crate::conn::{Address, ConnInfo};
+use crate::exchange::Role;
+use crate::otlp::{append_int, append_string};
+
+/// The aggregate's notes on a connection.
+#[derive(Debug, Default)]
+pub struct ConnCache {
+    /// Where the process is kept, valid while the incarnation there is this one; 0 is none.
+    pub(super) slot: u32,
+    pub(super) incarnation: u32,
+    /// The role that the rest was made for.
+    pub(super) role: Option<Role>,
+    /// Requests in flight, oldest first: `2 * method + https`.
+    pub(super) in_flight: VecDeque<u8>,
+    /// The last exchange's series.
+    pub(super) series: (SeriesKey, u32),
+    pub(super) origin: Option<OriginCache>,
+    /// Client and server as people read them.
+    pub(super) ends: Option<(Arc<str>, Arc<str>)>,
+}
+
+/// What follows from the authority that was asked for.
+#[derive(Debug)]
+pub(super) struct OriginCache {
+    /// As sent; empty where nothing was.
+    authority: Vec<u8>,
+    https: bool,
+    /// The process's number for (server.address, server.port), once asked for.
+    pub address: Option<u32>,
+    pub origin: Origin,
+    /// Encoded attributes of a span: server, peer; from `client_at`, client.
+    attributes: Vec<u8>,
+    client_at: usize,
+    /// Scheme and authority as url.full wants them; a client's only.
+    pub url: Vec<u8>,
+}
+
+impl OriginCache {
+    pub fn is_of(&self, authority: &[u8], https: bool) -> bool {
+        self.https == https && self.authority == authority
+    }
+
+    #[cold]
+    pub fn new(conn: &ConnInfo, authority: &[u8], https: bool) -> Self {
+        let asked = Origin::of_authority(authority, https);
+        let (attributes, url) = (Vec::with_capacity(256), Vec::new());
+        let mut cache = Self {
+            authority: authority.to_vec(),
+            https,
+            address: None,
+            origin: asked.unwrap_or_else(|| Origin::of_socket(conn, conn.server())),
+            attributes,
+            client_at: 0,
+            url,
+        };
+        cache.encode(conn);
+        if conn.role == Role::Client {
+            cache.make_url();
+        }
+        cache
+    }
+
+    /// Encoded attributes, the client's only where the request itself names no other.
+    pub fn attributes(&self, with_client: bool) -> &[u8] {
+        if with_client {
+            &self.attributes
+        } else {
+            &self.attributes[..self.client_at]
+        }
+    }
+
+    fn encode(&mut self, conn: &ConnInfo) {
+        let out = &mut self.attributes;
+        append_end(
+            out,
+            ["server.address", "server.port"],
+            &self.origin.address,
+            self.origin.port,
+        );
+        let peer = text(conn, conn.remote.address);
+        append_end(
+            out,
+            ["network.peer.address", "network.peer.port"],
+            &peer,
+            conn.remote.port,
+        );
+        if conn.remote.address == Address::Unix {
+            append_string(out, "network.transport", b"unix");
+        }
+        self.client_at = out.len();
+        if conn.role == Role::Server && conn.remote.address != Address::Unix {
+            append_end(
+                out,
+                ["client.address", "client.port"],
+                &peer,
+                conn.remote.port,
+            );
+        }
+    }
+
+    fn make_url(&mut self) {
+        let scheme: &[u8] = if self.https { b"https://" } else { b"http://" };
+        self.url.extend_from_slice(scheme);
+        if Origin::of_authority(&self.authority, self.https).is_some() {
+            self.url
+                .extend_from_slice(&crate::redact::authority(&self.authority));
+        } else if self.origin.port == 0 {
+            // A unix socket has no place in a URL.
+            self.url.extend_from_slice(b"localhost");
+        } else {
+            let bracketed = self.origin.address.contains(':');
+            let (open, close) = if bracketed { ("[", "]") } else { ("", "") };
+            let host = format!("{open}{}{close}:{}", self.origin.address, self.origin.port);
+            self.url.extend_from_slice(host.as_bytes());
+        }
+    }
+}
+
+fn append_end(out: &mut Vec<u8>, keys: [&str; 2], address: &str, port: u16) {
+    if !address.is_empty() {
+        append_string(out, keys[0], address.as_bytes());
+    }
+    if port != 0 {
+        append_int(out, keys[1], port.into());
+    }
+}
+
+/// Client and server as people read them.
+pub(super) fn ends(conn: &mut ConnInfo) -> (Arc<str>, Arc<str>) {
+    if conn.cache.ends.is_none() {
+        let client = for_people(conn, conn.client()).into();
+        let server = for_people(conn, conn.server()).into();
+        conn.cache.ends = Some((client, server));
+    }
+    conn.cache.ends.clone().unwrap_or_default()
+}

@@ -1,0 +1,96 @@
+//! All that is kept of one process. Everything in it is bounded: series, addresses, routes; the spans that
+//! wait are bounded for all processes together.
+
+use super::queue::SpanQueue;
+use super::records::ActiveSeries;
+use super::series::Method;
+use super::store::SeriesStore;
+use crate::routes::Router;
+
+/// Why an exchange seen became no span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    Unsampled = 0,
+    Budget = 1,
+    QueueFull = 2,
+    RingFull = 3,
+    Disabled = 4,
+}
+
+/// seen = taken + queued + Σ dropped.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub seen: u64,
+    pub taken: u64,
+    pub queued: u64,
+    pub dropped: [u64; 5],
+    pub abandoned: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        self.seen += other.seen;
+        self.taken += other.taken;
+        self.queued += other.queued;
+        self.abandoned += other.abandoned;
+        for (mine, more) in self.dropped.iter_mut().zip(other.dropped) {
+            *mine += more;
+        }
+    }
+
+    pub fn drop(&mut self, why: Drop) {
+        self.dropped[why as usize] += 1;
+    }
+}
+
+pub struct Process {
+    pub key: u64,
+    /// Never the same for two; not 0.
+    pub incarnation: u32,
+    pub router: Router,
+    pub series: SeriesStore,
+    pub queue: SpanQueue,
+    pub counts: Counts,
+    pub gone: bool,
+    /// The last reading of an ended process's series took place.
+    pub read_to_the_end: bool,
+    active: [i64; 2 * Method::COUNT],
+    /// One bit for each of `active` that was ever in use.
+    active_used: u32,
+}
+
+impl Process {
+    pub fn new(key: u64, incarnation: u32, max_routes: usize, max_series: usize) -> Self {
+        Self {
+            key,
+            incarnation,
+            router: Router::new(max_routes),
+            series: SeriesStore::new(max_series),
+            queue: SpanQueue::default(),
+            counts: Counts::default(),
+            gone: false,
+            read_to_the_end: false,
+            active: [0; 2 * Method::COUNT],
+            active_used: 0,
+        }
+    }
+
+    /// `place`: `2 * method + https`.
+    pub fn activate(&mut self, place: u8, by: i64) {
+        self.active[place as usize] += by;
+        self.active_used |= 1 << place;
+    }
+
+    pub fn read_active(&self, out: &mut Vec<ActiveSeries>) {
+        for (place, value) in self.active.iter().enumerate() {
+            if self.active_used & 1 << place != 0 {
+                out.push(ActiveSeries {
+                    process_key: self.key,
+                    method: Method::from_index(place / 2).as_str(),
+                    scheme: if place % 2 == 1 { "https" } else { "http" },
+                    value: *value,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What is handed out: the plain structs behind `_native.pyi`, field by field.
+
+use std::sync::Arc;
+
+use crate::exchange::Role;
+
+/// Upper bounds of a duration histogram's buckets, in seconds (HTTP semantic conventions).
+pub const DURATION_BOUNDS_S: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// Upper bounds of a body size histogram's buckets, in bytes: none, then powers of four from 64 B to 1 GiB (the
+/// conventions recommend none). `Sizes::bucket` computes with them.
+pub const SIZE_BOUNDS: [u64; 14] = [
+    0,
+    1 << 6,
+    1 << 8,
+    1 << 10,
+    1 << 12,
+    1 << 14,
+    1 << 16,
+    1 << 18,
+    1 << 20,
+    1 << 22,
+    1 << 24,
+    1 << 26,
+    1 << 28,
+    1 << 30,
+];
+
+/// Buckets of either histogram: one more than bounds.
+pub const BUCKETS: usize = 15;
+
+/// `_native.Histogram`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram {
+    /// Values recorded.
+    pub count: u64,
+    /// Their sum, in seconds or bytes.
+    pub sum: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// Values by bucket, upper bounds inclusive.
+    pub buckets: [u64; BUCKETS],
+}
+
+/// `_native.HttpSeries`.
+#[derive(Clone, Debug)]
+pub struct HttpSeries {
+    /// Whose.
+    pub process_key: u64,
+    /// http.server.* or http.client.*.
+    pub role: Role,
+    /// Start of the series' first exchange.
+    pub start_unix_ns: u64,
+    /// http.request.method; "" in the overflow series.
+    pub method: &'static str,
+    /// url.scheme.
+    pub scheme: &'static str,
+    /// http.route; "" where unset.
+    pub route: Arc<str>,
+    /// http.response.status_code; 0 where there was none.
+    pub status: u16,
+    /// error.type; "" on success.
+    pub error_type: Arc<str>,
+    /// network.protocol.version; "" where only BPF counted the exchange.
+    pub protocol_version: &'static str,
+    /// server.address; "" where unset.
+    pub server_address: Arc<str>,
+    /// server.port; 0 where unset.
+    pub server_port: u16,
+    /// The cardinality limit's series: otel.metric.overflow=true and nothing else.
+    pub overflow: bool,
+    /// Seconds.
+    pub duration: Histogram,
+    /// Bytes.
+    pub request_body: Option<Histogram>,
+    /// Bytes.
+    pub response_body: Option<Histogram>,
+}
+
+/// `_native.ActiveSeries`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveSeries {
+    /// Whose.
+    pub process_key: u64,
+    /// http.request.method.
+    pub method: &'static str,
+    /// url.scheme, of the connection.
+    pub scheme: &'static str,
+    /// Requests in flight.
+    pub value: i64,
+}
+
+/// `_native.SpanBatch`.
+#[derive(Clone, Debug)]
+pub struct SpanBatch {
+    /// Whose.
+    pub process_key: u64,
+    /// How many.
+    pub count: u64,
+    /// A run of encoded `ScopeSpans.spans` fields.
+    pub spans: Vec<u8>,
+}
+
+/// `_native.Line`.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Whose.
+    pub process_key: u64,
+    /// Which end of the connection the process is.
+    pub role: Role,
+    /// First byte of the request.
+    pub start_unix_ns: u64,
+    /// Until the last byte of the response.
+    pub duration_ns: u64,
+    /// "address:port", "[v6]:port" or "unix:path".
+    pub client: Arc<str>,
+    /// The same of the other end.
+    pub server: Arc<str>,
+    /// As sent.
+    pub method: String,
+    /// As sent, redacted, cut at 2,048 characters.
+    pub target: String,
+    /// http.route; "" where unset.
+    pub route: Arc<str>,
+    /// 0 where there was none.
+    pub status: u16,
+    /// "" on success.
+    pub error_type: Arc<str>,
+    /// Transfer coding removed.
+    pub request_body_bytes: u64,
+    /// Transfer coding removed.
+    pub response_body_bytes: u64,
+    /// 32 hex digits; "" where no span was made.
+    pub trace_id: String,
+    /// 16 hex digits; "" where no span was made.
+    pub span_id: String,
+}

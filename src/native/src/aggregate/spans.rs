@@ -1,0 +1,196 @@
+//! From an exchange to an encoded span in its process's queue, or to the reason why not.
+
+use super::connection::OriginCache;
+use super::origin::forwarded_client;
+use super::process::{Drop, Process};
+use super::records::SpanBatch;
+use super::series::{Method, SeriesFields};
+use super::table::Table;
+use super::target::Target;
+use super::Settings;
+use crate::exchange::{Http, Role};
+use crate::otlp::{self, Context, Own, Url};
+use crate::sampling::{self, Budget, Ids, Sampler, FLAG_RANDOM, FLAG_SAMPLED};
+
+/// The shortest span: with less room than this left in the queue there is no need to try.
+const MIN_SPAN_BYTES: usize = 256;
+
+/// What a span has in common with others.
+pub struct Shared<'a> {
+    /// Number of the series; its template serves unless it is an overflow series.
+    pub series: u32,
+    pub fields: &'a SeriesFields,
+    pub origin: Option<&'a OriginCache>,
+}
+
+pub struct Spans {
+    pub enabled: bool,
+    sampler: Sampler,
+    ids: Ids,
+    budget: Budget,
+    max_queued_bytes: usize,
+    queued_bytes: usize,
+    /// Slot of the process whose turn it is to be taken from first.
+    next_slot: usize,
+}
+
+impl Spans {
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        Ok(Self {
+            enabled: settings.spans,
+            sampler: Sampler::new(&settings.sampler, settings.sampler_arg)?,
+            ids: Ids::from_os()?,
+            budget: Budget::new(settings.spans_per_second),
+            max_queued_bytes: settings.span_queue_bytes,
+            queued_bytes: 0,
+            next_slot: 0,
+        })
+    }
+
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// So many bytes that waited wait no more.
+    pub fn forget(&mut self, bytes: usize) {
+        self.queued_bytes -= bytes;
+    }
+
+    /// Whether to make a span. A parent is the caller's span for a server; for a client it is the span that
+    /// the application itself put into its request, so that ours is its child in the same process.
+    #[inline]
+    pub fn decide<'a>(
+        &mut self,
+        http: &Http<'a>,
+        role: Role,
+        now_ns: u64,
+    ) -> Result<Context<'a>, Drop> {
+        if !self.enabled {
+            return Err(Drop::Disabled);
+        }
+        let parent = http.traceparent.and_then(sampling::parse_traceparent);
+        let trace_id = match &parent {
+            Some(parent) => parent.trace_id,
+            None => self.ids.trace_id(),
+        };
+        if !self.sampler.samples(&trace_id, parent.as_ref()) {
+            return Err(Drop::Unsampled);
+        }
+        if self.queued_bytes + MIN_SPAN_BYTES > self.max_queued_bytes {
+            return Err(Drop::QueueFull);
+        }
+        if !self.budget.spend(now_ns) {
+            return Err(Drop::Budget);
+        }
+        let trace_state = match (&parent, http.tracestate) {
+            (Some(_), Some(state)) => sampling::tracestate(state),
+            _ => "",
+        };
+        Ok(Context {
+            trace_id,
+            span_id: self.ids.span_id(),
+            parent_span_id: parent.map(|parent| parent.span_id),
+            parent_is_remote: parent.is_some() && role == Role::Server,
+            trace_flags: FLAG_SAMPLED | parent.map_or(0, |parent| parent.flags & FLAG_RANDOM),
+            trace_state,
+        })
+    }
+
+    /// False: the queue has no room for it.
+    #[inline]
+    pub fn append(
+        &mut self,
+        process: &mut Process,
+        shared: &Shared<'_>,
+        http: &Http<'_>,
+        target: &Target<'_>,
+        (start_unix_ns, end_unix_ns): (u64, u64),
+        context: Context<'_>,
+    ) -> bool {
+        let fields = shared.fields;
+        let forwarded_client = match fields.role {
+            Role::Server => http.forwarded_for.and_then(forwarded_client),
+            Role::Client => None,
+        };
+        let connection = shared
+            .origin
+            .map_or(&[][..], |o| o.attributes(forwarded_client.is_none()));
+        let own = Own {
+            context,
+            start_unix_ns,
+            end_unix_ns,
+            url: url(fields, shared.origin, http, target),
+            forwarded_client,
+            user_agent: http.user_agent,
+            method_original: (fields.method == Method::OTHER).then_some(http.method),
+            request_body_bytes: http.request_body_bytes,
+            response_body_bytes: http.response_body_bytes,
+        };
+        let template = process
+            .series
+            .template(shared.series, fields, &process.router);
+        let room = self.max_queued_bytes - self.queued_bytes;
+        let added = process.queue.append(room, |out| {
+            otlp::append_span(out, [&template, connection], &own)
+        });
+        if added == 0 {
+            process.counts.drop(Drop::QueueFull);
+            return false;
+        }
+        self.queued_bytes += added;
+        process.counts.queued += 1;
+        true
+    }
+
+    /// At most `max_bytes` of spans, but at least one.
+    pub fn take(&mut self, table: &mut Table, max_bytes: usize) -> Vec<SpanBatch> {
+        let mut batches = Vec::new();
+        let mut room = max_bytes;
+        let first = std::mem::take(&mut self.next_slot);
+        'all: for (slot, process) in table.iter_mut_from(first) {
+            while !process.queue.is_empty() {
+                let Some((spans, count)) = process.queue.take(room, batches.is_empty()) else {
+                    self.next_slot = slot + 1;
+                    break 'all;
+                };
+                process.counts.queued -= count;
+                process.counts.taken += count;
+                self.queued_bytes -= spans.len();
+                room = room.saturating_sub(spans.len());
+                batches.push(SpanBatch {
+                    process_key: process.key,
+                    count,
+                    spans,
+                });
+            }
+        }
+        batches
+    }
+}
+
+fn url<'a>(
+    fields: &SeriesFields,
+    origin: Option<&'a OriginCache>,
+    http: &Http<'a>,
+    target: &Target<'a>,
+) -> Url<'a> {
+    match fields.role {
+        Role::Server if target.path.is_empty() => Url::None,
+        Role::Server => Url::Parts {
+            path: target.path,
+            query: target.query,
+        },
+        Role::Client => {
+            let whole = target.authority.is_some();
+            let origin = origin
+                .filter(|_| !whole)
+                .map_or(&[][..], |origin| &origin.url);
+            let target = if http.target == b"*" {
+                b""
+            } else {
+                http.target
+            };
+            Url::Full { origin, target }
+        }
+    }
+}

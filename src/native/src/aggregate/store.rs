@@ -1,0 +1,185 @@
+//! The series of one process, and the addresses they name.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::origin::Origin;
+use super::records::HttpSeries;
+use super::series::{Series, SeriesFields, SeriesKey};
+use crate::exchange::Role;
+use crate::otlp::{Kind, Template};
+use crate::routes::Router;
+
+/// Numbers of the overflow series.
+const OVERFLOW_SERVER: u32 = u32::MAX;
+const OVERFLOW_CLIENT: u32 = u32::MAX - 1;
+/// Number of an address beyond the limit.
+const ADDRESS_OVERFLOW: u32 = u32::MAX;
+
+/// At most `max_series` series, as many addresses, and an overflow series for each role.
+#[derive(Debug)]
+pub struct SeriesStore {
+    max_series: usize,
+    series: Vec<Series>,
+    index: FxHashMap<SeriesKey, u32>,
+    overflow: [Option<Box<Series>>; 2],
+    /// Numbered from 1.
+    addresses: Vec<(Arc<str>, u16)>,
+    address_index: FxHashMap<Origin, u32>,
+}
+
+impl SeriesStore {
+    pub fn new(max_series: usize) -> Self {
+        Self {
+            max_series,
+            series: Vec::new(),
+            index: FxHashMap::default(),
+            overflow: [None, None],
+            addresses: Vec::new(),
+            address_index: FxHashMap::default(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.series.len() + self.overflow.iter().flatten().count()
+    }
+
+    /// The number of the series of these fields, beyond the limit that of the overflow series.
+    pub fn number_of(&mut self, key: SeriesKey, fields: &SeriesFields, start_ns: u64) -> u32 {
+        if let Some(number) = self.index.get(&key) {
+            return *number;
+        }
+        if self.series.len() < self.max_series && fields.address != ADDRESS_OVERFLOW {
+            let number = self.series.len() as u32;
+            self.series.push(Series::new(*fields, start_ns));
+            self.index.insert(key, number);
+            return number;
+        }
+        let (place, number) = match fields.role {
+            Role::Server => (0, OVERFLOW_SERVER),
+            Role::Client => (1, OVERFLOW_CLIENT),
+        };
+        self.overflow[place].get_or_insert_with(|| Box::new(Series::new(*fields, start_ns)));
+        number
+    }
+
+    /// A series by a number that `number_of` gave.
+    #[inline]
+    pub fn get(&mut self, number: u32) -> Option<&mut Series> {
+        match number {
+            OVERFLOW_SERVER => self.overflow[0].as_deref_mut(),
+            OVERFLOW_CLIENT => self.overflow[1].as_deref_mut(),
+            number => self.series.get_mut(number as usize),
+        }
+    }
+
+    /// What a span of these fields shares with all of its kind, encoded: remembered in the series, unless it
+    /// is an overflow series, whose spans have little in common.
+    #[inline]
+    pub fn template(
+        &mut self,
+        number: u32,
+        fields: &SeriesFields,
+        router: &Router,
+    ) -> Cow<'_, [u8]> {
+        match self.series.get_mut(number as usize) {
+            Some(series) => {
+                if series.template.is_empty() {
+                    series.template = template(fields, router).into();
+                }
+                Cow::Borrowed(&series.template)
+            }
+            None => Cow::Owned(template(fields, router)),
+        }
+    }
+
+    /// The number of an address, to be had in `SeriesFields::address`.
+    pub fn address_of(&mut self, origin: &Origin) -> u32 {
+        if let Some(number) = self.address_index.get(origin) {
+            return *number;
+        }
+        if self.addresses.len() >= self.max_series {
+            return ADDRESS_OVERFLOW;
+        }
+        self.addresses
+            .push((Arc::from(&*origin.address), origin.port));
+        let number = self.addresses.len() as u32;
+        self.address_index.insert(origin.clone(), number);
+        number
+    }
+
+    /// `unix_ns`: from CLOCK_BOOTTIME.
+    pub fn read(
+        &self,
+        process_key: u64,
+        router: &Router,
+        unix_ns: impl Fn(u64) -> u64,
+        out: &mut Vec<HttpSeries>,
+    ) {
+        let none: Arc<str> = "".into();
+        let bare = |series: &Series| HttpSeries {
+            process_key,
+            role: series.fields.role,
+            start_unix_ns: unix_ns(series.start_ns),
+            method: "",
+            scheme: "",
+            route: none.clone(),
+            status: 0,
+            error_type: none.clone(),
+            protocol_version: "",
+            server_address: none.clone(),
+            server_port: 0,
+            overflow: true,
+            duration: series.durations.read(),
+            request_body: series.request_body.read(),
+            response_body: series.response_body.read(),
+        };
+        out.extend(self.series.iter().map(|series| {
+            let fields = &series.fields;
+            let address = fields
+                .address
+                .checked_sub(1)
+                .map(|i| &self.addresses[i as usize]);
+            let error_type = fields.error_type();
+            HttpSeries {
+                method: fields.method.as_str(),
+                scheme: fields.scheme(),
+                route: router.name(fields.route).clone(),
+                status: fields.status,
+                error_type: if error_type.is_empty() {
+                    none.clone()
+                } else {
+                    error_type.into()
+                },
+                protocol_version: fields.protocol_version(),
+                server_address: address.map_or(&none, |address| &address.0).clone(),
+                server_port: address.map_or(0, |address| address.1),
+                overflow: false,
+                ..bare(series)
+            }
+        }));
+        out.extend(self.overflow.iter().flatten().map(|series| bare(series)));
+    }
+}
+
+#[cold]
+fn template(fields: &SeriesFields, router: &Router) -> Vec<u8> {
+    let route = router.name(fields.route);
+    let separator = if route.is_empty() { "" } else { " " };
+    Template {
+        name: format!("{}{separator}{route}", fields.method.in_name()),
+        kind: match fields.role {
+            Role::Server => Kind::Server,
+            Role::Client => Kind::Client,
+        },
+        method: fields.method.as_str(),
+        scheme: fields.scheme(),
+        route,
+        status: fields.status,
+        protocol_version: fields.protocol_version(),
+        error_type: &fields.error_type(),
+    }
+    .encode()
+}

@@ -1,0 +1,196 @@
+//! Protobuf by hand, as far as a span needs it.
+
+use super::lossy;
+
+/// Tag of Span.attributes: field 9, length-delimited.
+const ATTRIBUTES: u8 = 9 << 3 | 2;
+/// Tags of KeyValue.key, KeyValue.value, AnyValue.string_value, AnyValue.int_value.
+const KEY: u8 = 1 << 3 | 2;
+const VALUE: u8 = 2 << 3 | 2;
+const STRING_VALUE: u8 = 1 << 3 | 2;
+const INT_VALUE: u8 = 3 << 3;
+
+/// Longest varint.
+const MAX_VARINT: usize = 10;
+
+/// Bytes of a varint.
+#[inline]
+pub fn varint_len(value: u64) -> usize {
+    // Seven bits to a byte, rounded up.
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+#[inline]
+pub fn append_varint(out: &mut Vec<u8>, mut value: u64) {
+    let mut bytes = [0; MAX_VARINT];
+    let mut len = 0;
+    while value >= 0x80 {
+        bytes[len] = value as u8 | 0x80;
+        value >>= 7;
+        len += 1;
+    }
+    bytes[len] = value as u8;
+    out.extend_from_slice(&bytes[..=len]);
+}
+
+/// Appends a length-delimited field.
+pub fn append_bytes(out: &mut Vec<u8>, field: u8, value: &[u8]) {
+    out.push(field << 3 | 2);
+    append_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+/// Begins a message whose length is not known yet: most need two bytes for it.
+#[inline]
+pub fn begin_message(out: &mut Vec<u8>, field: u8) -> usize {
+    out.extend_from_slice(&[field << 3 | 2, 0, 0]);
+    out.len()
+}
+
+/// Ends what began at `start`.
+#[inline]
+pub fn end_message(out: &mut Vec<u8>, start: usize) {
+    let len = out.len() - start;
+    if (0x80..0x4000).contains(&len) {
+        out[start - 2] = len as u8 | 0x80;
+        out[start - 1] = (len >> 7) as u8;
+    } else {
+        end_unusual_message(out, start, len);
+    }
+}
+
+#[cold]
+fn end_unusual_message(out: &mut Vec<u8>, start: usize, len: usize) {
+    let mut length = Vec::with_capacity(MAX_VARINT);
+    append_varint(&mut length, len as u64);
+    out.splice(start - 2..start, length);
+}
+
+/// Appends an attribute of a Span with a string value, made UTF-8 where it is not.
+#[inline]
+pub fn append_string(out: &mut Vec<u8>, key: &str, value: &[u8]) {
+    append_string_of(out, key, [&lossy(value), b""]);
+}
+
+/// The same, of a value in two parts that are UTF-8 already. Keys are shorter than 64 bytes.
+#[inline]
+pub fn append_string_of(out: &mut Vec<u8>, key: &str, parts: [&[u8]; 2]) {
+    let len = parts[0].len() + parts[1].len();
+    let mut head = Head::new();
+    if len < 0x80 - 2 - 4 - 64 {
+        // All lengths fit a byte each: the usual case.
+        head.push(ATTRIBUTES);
+        head.push((2 + key.len() + 2 + 2 + len) as u8);
+        head.key(key);
+        head.push(VALUE);
+        head.push((2 + len) as u8);
+        head.push(STRING_VALUE);
+        head.push(len as u8);
+    } else {
+        let value_len = 1 + varint_len(len as u64) + len;
+        let pair_len = 2 + key.len() + 1 + varint_len(value_len as u64) + value_len;
+        head.push(ATTRIBUTES);
+        head.varint(pair_len as u64);
+        head.key(key);
+        head.push(VALUE);
+        head.varint(value_len as u64);
+        head.push(STRING_VALUE);
+        head.varint(len as u64);
+    }
+    out.extend_from_slice(head.bytes());
+    out.extend_from_slice(parts[0]);
+    out.extend_from_slice(parts[1]);
+}
+
+/// Appends an attribute of a Span with an integer value.
+#[inline]
+pub fn append_int(out: &mut Vec<u8>, key: &str, value: u64) {
+    let value_len = 1 + varint_len(value);
+    let mut head = Head::new();
+    head.push(ATTRIBUTES);
+    head.push((2 + key.len() + 2 + value_len) as u8);
+    head.key(key);
+    head.push(VALUE);
+    head.push(value_len as u8);
+    head.push(INT_VALUE);
+    head.varint(value);
+    out.extend_from_slice(head.bytes());
+}
+
+/// The small parts of an attribute, put together on the stack.
+struct Head {
+    bytes: [u8; 128],
+    len: usize,
+}
+
+impl Head {
+    #[inline]
+    fn new() -> Self {
+        Self {
+            bytes: [0; 128],
+            len: 0,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    #[inline]
+    fn key(&mut self, key: &str) {
+        self.push(KEY);
+        self.push(key.len() as u8);
+        self.bytes[self.len..self.len + key.len()].copy_from_slice(key.as_bytes());
+        self.len += key.len();
+    }
+
+    #[inline]
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.push(value as u8);
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_are_as_long_as_they_are() {
+        for shift in 0..64 {
+            for value in [1u64 << shift, (1u64 << shift) - 1, (1u64 << shift) + 1] {
+                let mut out = Vec::new();
+                append_varint(&mut out, value);
+                assert_eq!(out.len(), varint_len(value), "{value}");
+                assert_eq!(
+                    prost::decode_length_delimiter(&out[..]).ok(),
+                    usize::try_from(value).ok()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_any_length() {
+        for len in [0, 1, 127, 128, 16383, 16384, 3_000_000] {
+            let mut out = b"before".to_vec();
+            let start = begin_message(&mut out, 2);
+            out.resize(out.len() + len, b'x');
+            end_message(&mut out, start);
+            assert_eq!(out[..7], *b"before\x12");
+            let field = &out[7..];
+            assert_eq!(prost::decode_length_delimiter(field).unwrap(), len);
+            assert_eq!(field.len(), len + varint_len(len as u64));
+        }
+    }
+}
