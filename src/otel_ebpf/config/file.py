@@ -52,7 +52,8 @@ def _explain(doc: document.Document, error: Any) -> str:
     where = f"{doc.name}:{doc.line(path)}: {_dotted(path)}"
     if error["type"] == "extra_forbidden":
         known = _keys_at(path[:-1])
-        close = difflib.get_close_matches(str(path[-1]), known, n=1)
+        key = str(path[-1])
+        close = difflib.get_close_matches(key, known, n=1) or [name for name in known if name.startswith(key)]
         advice = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
         return f"{where}: unknown key; {advice}"
     if error["type"] == "missing":

@@ -1,0 +1,134 @@
+"""OTEL_* variables mean here what they mean to every zero-code SDK."""
+
+import pytest
+
+from otel_ebpf.config.environment import from_environment
+from otel_ebpf.config.settings import Settings
+from otel_ebpf.errors import ConfigError
+
+
+def test_nothing_set_is_the_defaults_and_goes_nowhere() -> None:
+    assert from_environment({}) == Settings()
+    assert Settings().shows_lines
+
+
+def test_empty_is_unset() -> None:
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_TRACES_SAMPLER": " ", "OTEL_METRIC_EXPORT_INTERVAL": ""}
+    assert from_environment(variables) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("http://collector:4318", "http://collector:4318/v1/traces"),
+        ("http://collector:4318/", "http://collector:4318/v1/traces"),
+        ("https://example.com/otlp?tenant=1", "https://example.com/otlp/v1/traces?tenant=1"),
+        ("http://[::1]:4318", "http://[::1]:4318/v1/traces"),
+    ],
+)
+def test_the_base_endpoint_gets_the_signals_path(base: str, url: str) -> None:
+    settings = from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": base})
+    assert settings.traces.target is not None
+    assert settings.traces.target.url == url
+    assert settings.metrics.target is not None
+    assert not settings.shows_lines
+
+
+def test_a_signals_endpoint_is_used_as_it_is_and_for_that_signal_only() -> None:
+    settings = from_environment({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/in"})
+    assert settings.traces.target is not None
+    assert settings.traces.target.url == "http://collector:4318/in"
+    assert settings.metrics.target is None
+
+
+def test_asking_for_otlp_by_name_goes_to_the_usual_place() -> None:
+    target = from_environment({"OTEL_TRACES_EXPORTER": "otlp"}).traces.target
+    assert target is not None
+    assert target.url == "http://localhost:4318/v1/traces"
+
+
+def test_none_switches_a_signal_off() -> None:
+    settings = from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_METRICS_EXPORTER": "none"})
+    assert settings.metrics.target is None
+    assert settings.traces.target is not None
+
+
+@pytest.mark.parametrize(("value", "off"), [("true", True), ("TRUE", True), ("1", False), ("yes", False), ("", False)])
+def test_only_true_disables(value: str, off: bool) -> None:
+    settings = from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": value})
+    assert (settings.traces.target is None) == off
+
+
+def test_a_signals_own_settings_go_before_the_common_ones() -> None:
+    target = from_environment(
+        {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "https://c",
+            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic%20abc, x-tenant = 7",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "5000",
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "2500",
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
+            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "gzip",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": "/ca.pem",
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "/c.pem",
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/c.key",
+        }
+    ).traces.target
+    assert target is not None
+    assert target.headers == (("authorization", "Basic abc"), ("x-tenant", "7"))
+    assert (target.timeout_s, target.compression) == (2.5, "gzip")
+    assert (target.ca_file, target.client_certificate_file, target.client_key_file) == ("/ca.pem", "/c.pem", "/c.key")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_METRIC_EXPORT_INTERVAL", "soon"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "-1"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "nan"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "both"),
+        ("OTEL_LOG_LEVEL", "loud"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "just-text"),
+    ],
+)
+def test_what_cant_be_understood_warns_and_is_ignored(name: str, value: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert from_environment({name: value}) == Settings()
+    assert name in caplog.text
+
+
+def test_a_malformed_header_list_is_not_shown_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_HEADERS": "s3cret"})
+    assert "OTEL_EXPORTER_OTLP_HEADERS" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("endpoint", ["collector:4318", "grpc://c:4317", "http://", "http://c:port", "http://[::1"])
+def test_an_endpoint_that_is_no_url_refuses_to_start(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_ENDPOINT.*is not a URL such as") as refused:
+        from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+    assert refused.value.exit_code == 2
+
+
+def test_a_protocol_that_we_do_not_speak_refuses_to_start() -> None:
+    with pytest.raises(ConfigError, match="OTLP over grpc"):
+        from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+
+
+def test_sampler_resource_interval_and_temporality() -> None:
+    settings = from_environment(
+        {
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0.25",
+            "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=prod%2Ceu,service.name=other",
+            "OTEL_SERVICE_NAME": "node-agent",
+            "OTEL_METRIC_EXPORT_INTERVAL": "250",
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "Delta",
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+            "OTEL_LOG_LEVEL": "warn",
+        }
+    )
+    assert (settings.traces.sampler, settings.traces.sampler_arg) == ("parentbased_traceidratio", 0.25)
+    assert dict(settings.resource) == {"deployment.environment.name": "prod,eu", "service.name": "node-agent"}
+    assert (settings.metrics.interval_s, settings.metrics.temporality) == (0.25, "delta")
+    assert (settings.traces.schedule_delay_s, settings.log_level) == (0.05, "warning")

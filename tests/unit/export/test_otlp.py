@@ -1,0 +1,194 @@
+"""Sending to a backend over HTTP: what arrives, and what becomes of what does not."""
+
+import socket
+import threading
+import time
+from email.utils import formatdate
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace
+from tests.unit.backend import Answer, running_backend
+
+from otel_ebpf.config.settings import OtlpTarget
+from otel_ebpf.errors import ConfigError, ExportError, TemporaryExportError
+from otel_ebpf.export.otlp import OtlpClient, RetryPolicy, rejected_points, rejected_spans
+from otel_ebpf.export.sender import Delivery, Parcel, Sender
+
+QUICK = RetryPolicy(first_s=0.01, longest_s=0.02, give_up_s=0.5)
+
+
+def client(url: str, policy: RetryPolicy = QUICK, hurry: threading.Event | None = None, **target: object) -> OtlpClient:
+    where = OtlpTarget(f"{url}/v1/traces", **target)  # type: ignore[arg-type]
+    return OtlpClient(where, rejected_spans, hurry or threading.Event(), policy)
+
+
+def test_what_is_sent_arrives_over_one_connection_with_its_headers() -> None:
+    with running_backend() as backend:
+        sending = client(backend.url, headers=(("api-key", "k"),))
+        assert [sending.send(body) for body in (b"one", b"two", b"")] == [0, 0, 0]
+        assert [request.body for request in backend.requests] == [b"one", b"two", b""]
+        assert len({request.connection for request in backend.requests}) == 1
+        headers = backend.requests[0].headers
+        assert (headers["content-type"], headers["api-key"]) == ("application/x-protobuf", "k")
+        assert headers["user-agent"].startswith("otel-ebpf/")
+        assert "content-encoding" not in headers
+
+
+def test_gzip() -> None:
+    with running_backend() as backend:
+        client(backend.url, compression="gzip").send(b"x" * 10_000)
+        assert backend.requests[0].headers["content-encoding"] == "gzip"
+        assert int(backend.requests[0].headers["content-length"]) < 200
+        assert backend.requests[0].body == b"x" * 10_000
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_backend_that_is_busy_is_tried_again(status: int) -> None:
+    with running_backend(Answer(status), Answer(status)) as backend:
+        assert client(backend.url).send(b"x") == 0
+        assert len(backend.requests) == 3
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 413, 500, 501])
+def test_any_other_refusal_is_final(status: int) -> None:
+    with running_backend(Answer(status, b"because")) as backend:
+        with pytest.raises(ExportError, match=f"HTTP {status} because"):
+            client(backend.url).send(b"x")
+        assert len(backend.requests) == 1
+
+
+def test_a_connection_that_the_backend_closed_is_opened_again() -> None:
+    with running_backend(Answer(headers={"Connection": "close"})) as backend:
+        sending = client(backend.url)
+        for _ in range(3):
+            assert sending.send(b"x") == 0
+        assert len({request.connection for request in backend.requests}) == 2
+
+
+def test_nobody_there_is_given_up_after_a_while() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        began = time.monotonic()
+        with pytest.raises(TemporaryExportError, match="[Rr]efused"):
+            client(f"http://127.0.0.1:{unused.getsockname()[1]}").send(b"x")
+        assert 0.2 < time.monotonic() - began < 3
+
+
+def test_an_answer_that_takes_too_long_is_a_failure_that_may_pass() -> None:
+    with running_backend(Answer(delay_s=0.5)) as backend:
+        assert client(backend.url, timeout_s=0.1).send(b"x") == 0
+        assert len(backend.requests) == 2
+
+
+@pytest.mark.parametrize("asked", ["1", "date"])
+def test_retry_after_is_honoured(asked: str) -> None:
+    # A date has whole seconds: one two seconds ahead is more than one ahead.
+    text = formatdate(time.time() + 2, usegmt=True) if asked == "date" else asked
+    with running_backend(Answer(503, headers={"Retry-After": text})) as backend:
+        began = time.monotonic()
+        client(backend.url, RetryPolicy(first_s=0.01, give_up_s=10)).send(b"x")
+        assert time.monotonic() - began > 0.9
+
+
+def test_partial_success_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    partial = trace.ExportTracePartialSuccess(rejected_spans=2, error_message="too old")
+    body = trace.ExportTraceServiceResponse(partial_success=partial).SerializeToString()
+    with running_backend(Answer(body=body)) as backend:
+        assert client(backend.url).send(b"x") == 2
+    assert "too old" in caplog.text
+
+
+def test_partial_success_of_metrics() -> None:
+    partial = metrics.ExportMetricsPartialSuccess(rejected_data_points=3)
+    assert rejected_points(metrics.ExportMetricsServiceResponse(partial_success=partial).SerializeToString()) == (3, "")
+
+
+def test_an_answer_that_is_no_protobuf_is_success_all_the_same() -> None:
+    with running_backend(Answer(body=b'{"partialSuccess":{}}')) as backend:
+        assert client(backend.url).send(b"x") == 0
+
+
+def test_in_a_hurry_there_is_one_attempt_and_no_waiting() -> None:
+    hurry = threading.Event()
+    hurry.set()
+    with running_backend(Answer(503), Answer(503)) as backend:
+        with pytest.raises(TemporaryExportError):
+            client(backend.url, RetryPolicy(), hurry).send(b"x")
+        assert len(backend.requests) == 1
+
+
+def test_certificates_that_are_not_there_refuse_to_start() -> None:
+    with pytest.raises(ConfigError, match="certificates for https://c/v1/traces"):
+        client("https://c", ca_file="/nonexistent.pem")
+
+
+# ---- the sender around it ----
+
+
+def sender(url: str, policy: RetryPolicy = QUICK, **target: object) -> Sender:
+    hurry = threading.Event()
+    return Sender("spans", client(url, policy, hurry, **target), hurry)
+
+
+def parcel(items: int, body: bytes = b"x") -> Parcel:
+    return Parcel(items, lambda: body)
+
+
+def test_books_balance_when_all_goes_well() -> None:
+    with running_backend() as backend:
+        sending = sender(backend.url)
+        for items in (3, 4):
+            sending.submit(parcel(items))
+        assert sending.drain(5)
+        assert sending.delivery() == Delivery(exported=7)
+        sending.close(1)
+
+
+def test_what_is_refused_rejected_or_unbuildable_is_counted_by_reason() -> None:
+    partial = trace.ExportTracePartialSuccess(rejected_spans=2)
+    body = trace.ExportTraceServiceResponse(partial_success=partial).SerializeToString()
+    with running_backend(Answer(400), Answer(body=body)) as backend:
+        sending = sender(backend.url)
+        sending.submit(parcel(10))
+        sending.submit(parcel(5))
+        sending.submit(Parcel(1, lambda: bytes([256])))
+        sending.submit(parcel(1))
+        assert sending.drain(5)
+        assert sending.delivery() == Delivery(exported=4, dropped={"export_failed": 11, "rejected": 2})
+        sending.close(1)
+
+
+def test_a_slow_backend_fills_the_queue_and_holds_up_nobody() -> None:
+    with running_backend(Answer(delay_s=0.3)) as backend:
+        sending = sender(backend.url)
+        began = time.monotonic()
+        for _ in range(6):
+            sending.submit(parcel(1))
+        assert not sending.has_room
+        assert time.monotonic() - began < 0.2
+        sending.close(5)
+        assert sending.delivery() == Delivery(exported=6)
+
+
+def test_what_is_left_at_the_end_counts_as_dropped() -> None:
+    with running_backend(Answer(delay_s=2)) as backend:
+        sending = sender(backend.url)
+        for _ in range(3):
+            sending.submit(parcel(2))
+        backend.wait_for(1)
+        began = time.monotonic()
+        sending.close(0.2)
+        assert time.monotonic() - began < 1
+        assert sending.delivery() == Delivery(dropped={"shutdown": 6})
+
+
+def test_the_end_does_not_wait_for_the_next_attempt() -> None:
+    with running_backend(*[Answer(503)] * 9) as backend:
+        sending = sender(backend.url, RetryPolicy())
+        sending.submit(parcel(2))
+        backend.wait_for(1)
+        began = time.monotonic()
+        sending.close(5)
+        assert time.monotonic() - began < 2
+        assert sending.delivery() == Delivery(dropped={"export_failed": 2})

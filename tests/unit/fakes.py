@@ -1,0 +1,156 @@
+"""Stand-ins for what needs a kernel: records as the core makes them, and a core that hands out what it is given."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+
+from otel_ebpf.model import PortRange, ProgramStats
+
+
+class Process(NamedTuple):
+    key: int
+    tgid: int
+    ppid: int = 1
+    uid: int = 0
+    start_boottime_ns: int = 0
+    cgroup_id: int = 0
+    comm: str = "shop"
+    args: tuple[str, ...] = ("shop",)
+
+
+class Line(NamedTuple):
+    process_key: int = 1
+    role: str = "server"
+    start_unix_ns: int = 1_700_000_000_123_456_789
+    duration_ns: int = 1_250_000
+    client: str = "10.0.0.5:51234"
+    server: str = "10.0.0.9:80"
+    method: str = "GET"
+    target: str = "/orders/17"
+    route: str = "/orders/{id}"
+    status: int = 200
+    error_type: str = ""
+    request_body_bytes: int = 0
+    response_body_bytes: int = 612
+    trace_id: str = ""
+    span_id: str = ""
+
+
+class Histogram(NamedTuple):
+    count: int = 1  # type: ignore[assignment]  # shadows tuple.count
+    sum: float = 0.02
+    min: float = 0.02
+    max: float = 0.02
+    buckets: tuple[int, ...] = (0, 0, 1, *(0,) * 12)
+
+
+class Series(NamedTuple):
+    process_key: int = 1
+    role: str = "server"
+    start_unix_ns: int = 1_700_000_000_000_000_000
+    method: str = "GET"
+    scheme: str = "http"
+    route: str = "/orders/{id}"
+    status: int = 200
+    error_type: str = ""
+    protocol_version: str = "1.1"
+    server_address: str = ""
+    server_port: int = 0
+    overflow: bool = False
+    duration: Histogram = Histogram()
+    request_body: Histogram | None = None
+    response_body: Histogram | None = None
+
+
+class Active(NamedTuple):
+    process_key: int = 1
+    method: str = "GET"
+    scheme: str = "http"
+    value: int = 3
+
+
+class Spans(NamedTuple):
+    process_key: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count
+    spans: bytes
+
+
+def spans_of(process_key: int, *names: str) -> Spans:
+    """Finished spans as the core encodes them."""
+    message = ScopeSpans(spans=[Span(name=name) for name in names])
+    return Spans(process_key, len(names), message.SerializeToString())
+
+
+@dataclass
+class FakeCore:
+    """Everything it holds is handed out once, in the order it was given."""
+
+    processes: list[Process] = field(default_factory=list)
+    spans: list[Spans] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    active: list[Active] = field(default_factory=list)
+    exits: list[int] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    verdicts: dict[int, tuple[bool, list[PortRange] | None, list[PortRange] | None]] = field(default_factory=dict)
+    closed: bool = False
+    hooks: str = "sock_length"
+    _taken: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def set_verdict(
+        self,
+        process_key: int,
+        selected: bool,
+        include_ports: list[PortRange] | None = None,
+        exclude_ports: list[PortRange] | None = None,
+    ) -> None:
+        self.verdicts[process_key] = (selected, include_ports, exclude_ports)
+
+    def wait(self, timeout_s: float) -> bool:
+        return False
+
+    def take_processes(self) -> list[Process]:
+        taken, self.processes = self.processes, []
+        return taken
+
+    def take_exits(self) -> list[int]:
+        taken, self.exits = self.exits, []
+        return taken
+
+    def take_spans(self, max_bytes: int = 4 << 20) -> list[Spans]:
+        with self._lock:
+            taken, self.spans = self.spans, []
+            self._taken += sum(batch.count for batch in taken)
+        return taken
+
+    def take_lines(self, limit: int = 1000) -> list[Line]:
+        taken, self.lines = self.lines[:limit], self.lines[limit:]
+        return taken
+
+    def read_http_series(self) -> list[Series]:
+        return self.series
+
+    def read_active(self) -> list[Active]:
+        return self.active
+
+    def counters(self) -> dict[str, int]:
+        queued = sum(batch.count for batch in self.spans)
+        return {
+            "requests.seen": self._taken + queued + sum(self.dropped.values()),
+            "spans.taken": self._taken,
+            "spans.queued": queued,
+            **{f"spans.dropped.{reason}": count for reason, count in self.dropped.items()},
+            "records.malformed": 0,
+        }
+
+    def program_stats(self) -> list[ProgramStats]:
+        return []
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
