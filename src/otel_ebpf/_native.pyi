@@ -3,7 +3,24 @@
 Built from src/native; `tests/unit/test_native_stub.py` keeps this file honest.
 """
 
-from typing import Literal, NamedTuple, final
+from typing import Literal, NamedTuple, Self, final
+
+__all__ = [
+    "DURATION_BOUNDS_S",
+    "SIZE_BOUNDS",
+    "ActiveSeries",
+    "Histogram",
+    "HttpSeries",
+    "Line",
+    "NativeError",
+    "Process",
+    "ProgramStats",
+    "Session",
+    "SpanBatch",
+    "__version__",
+    "encode_traces",
+    "probe_hooks",
+]
 
 __version__: str
 
@@ -110,8 +127,8 @@ class Session:
     pinned, so the kernel detaches even after kill -9.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         ring_bytes: int = 8 << 20,  # a power of two and a multiple of the page
         select_unknown: bool = True,  # capture processes that have no verdict yet
@@ -127,7 +144,7 @@ class Session:
         sampler_arg: float = 1.0,
         stats: bool = False,  # bpf_stats: run time by program
         ports: list[int] | None = None,  # capture only connections with one of these ports; None: all
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def hooks(self) -> Literal["sock_length", "fexit"]: ...
     def set_verdict(

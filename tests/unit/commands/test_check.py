@@ -49,7 +49,7 @@ def test_it_mounts_nothing_unless_asked() -> None:
     """In a mount namespace of its own, so that nothing stays mounted here."""
 
     def mounted(*args: str) -> str:
-        script = f"umount -q /sys/fs/bpf; {OTEL_EBPF} check {' '.join(args)} >&2; cat /proc/self/mounts"
+        script = f"umount -a -t bpf; {OTEL_EBPF} check {' '.join(args)} >&2; cat /proc/self/mounts"
         done = subprocess.run(
             ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=True
         )
