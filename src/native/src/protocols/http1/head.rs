@@ -160,7 +160,7 @@ pub(super) fn request(bytes: &[u8]) -> Parsed<Request> {
             *span = value;
         }
     };
-    let length = header_lines(bytes, ends, end + 1, |line, at| {
+    let length = header_lines(bytes, ends, end, &OF_REQUEST, |line, at| {
         let value = |name_len| value_span(line, at, name_len);
         match line[0] | 0x20 {
             b'h' if is_named(line, b"host") => first_only(&mut request.host, value(4)),
@@ -223,14 +223,16 @@ pub(super) fn response(bytes: &[u8]) -> Parsed<u16> {
         return Parsed::Bad;
     };
     let mut framing = Framing::NONE;
-    let length = header_lines(bytes, ends, end + 1, |line, at| match line[0] | 0x20 {
-        b'c' if is_named(line, b"content-length") => {
-            framing.add_length(value_span(line, at, 14).of(bytes))
+    let length = header_lines(bytes, ends, end, &OF_RESPONSE, |line, at| {
+        match line[0] | 0x20 {
+            b'c' if is_named(line, b"content-length") => {
+                framing.add_length(value_span(line, at, 14).of(bytes))
+            }
+            b't' if is_named(line, b"transfer-encoding") => {
+                framing.add_coding(value_span(line, at, 17).of(bytes))
+            }
+            _ => {}
         }
-        b't' if is_named(line, b"transfer-encoding") => {
-            framing.add_coding(value_span(line, at, 17).of(bytes))
-        }
-        _ => {}
     });
     match length {
         Some(length) => Parsed::Whole(length, status, framing),
@@ -244,7 +246,7 @@ pub(super) fn join_tracestates(head: &[u8], text: &mut Vec<u8>) {
     let mut ends = LineEnds::new(head);
     let Some(end) = ends.next() else { return };
     let mut first = true;
-    header_lines(head, ends, end + 1, |line, at| {
+    header_lines(head, ends, end, &OF_TRACESTATE, |line, at| {
         if is_named(line, b"tracestate") {
             if !first {
                 text.push(b',');
@@ -255,40 +257,69 @@ pub(super) fn join_tracestates(head: &[u8], text: &mut Vec<u8>) {
     });
 }
 
-/// Calls `header(line, offset)` for each line that is not empty and gives the head's length, `None` while the
-/// empty line is not there.
+/// What the first byte of a line says about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// A header that nobody asked for.
+    Other,
+    /// A header that may be one of those.
+    Wanted,
+    /// A continuation of the line before (obs-fold).
+    Fold,
+    /// An empty line, perhaps: the head's end.
+    End,
+}
+
+/// The classes, for headers that start with one of `wanted` (lower case).
+const fn classes(wanted: &[u8]) -> [Class; 256] {
+    let mut table = [Class::Other; 256];
+    let mut i = 0;
+    while i < wanted.len() {
+        table[wanted[i] as usize] = Class::Wanted;
+        table[wanted[i].to_ascii_uppercase() as usize] = Class::Wanted;
+        i += 1;
+    }
+    table[b' ' as usize] = Class::Fold;
+    table[b'\t' as usize] = Class::Fold;
+    table[b'\r' as usize] = Class::End;
+    table[b'\n' as usize] = Class::End;
+    table
+}
+
+static OF_REQUEST: [Class; 256] = classes(b"huctxfe");
+static OF_RESPONSE: [Class; 256] = classes(b"ct");
+static OF_TRACESTATE: [Class; 256] = classes(b"t");
+
+/// Calls `header(line, offset)` for each wanted line, with what is folded into it, and gives the head's length,
+/// `None` while the empty line is not there. `end` is where the start line ends.
 #[inline(always)]
 fn header_lines(
     bytes: &[u8],
-    ends: LineEnds<'_>,
-    start: usize,
+    mut ends: LineEnds<'_>,
+    mut end: usize,
+    classes: &[Class; 256],
     mut header: impl FnMut(&[u8], usize),
 ) -> Option<usize> {
-    let mut start = start;
-    // Where a logical line began whose end is not known yet: it ends where the next line is not a continuation
-    // (obs-fold), which takes a look at that line's first byte.
-    let mut line_start = start;
-    for end in ends {
-        if let Some(b' ' | b'\t') = bytes.get(end + 1) {
-            // An empty line ends the head whatever follows.
-            if !is_empty_line(&bytes[start..end]) {
-                start = end + 1;
-                continue;
+    // The start of a wanted line, 0 for none: its end is where the next line is no continuation.
+    let mut wanted = 0;
+    loop {
+        let next = *bytes.get(end + 1)?;
+        let class = classes[next as usize];
+        if wanted != 0 && class != Class::Fold {
+            if let Some(line) = bytes.get(wanted..end) {
+                header(line, wanted);
             }
+            wanted = 0;
         }
-        if is_empty_line(&bytes[start..end]) && line_start == start {
-            return Some(end + 1);
+        match class {
+            Class::Other | Class::Fold => {}
+            Class::Wanted => wanted = end + 1,
+            Class::End if next == b'\n' => return Some(end + 2),
+            Class::End if *bytes.get(end + 2)? == b'\n' => return Some(end + 3),
+            Class::End => {}
         }
-        header(&bytes[line_start..end], line_start);
-        start = end + 1;
-        line_start = start;
+        end = ends.next()?;
     }
-    None
-}
-
-#[inline]
-fn is_empty_line(line: &[u8]) -> bool {
-    matches!(line, [] | [b'\r'])
 }
 
 /// Whether a header line has this name (lower case, letters and '-'), with its colon after it.
@@ -335,13 +366,18 @@ fn value_span(line: &[u8], at: usize, name_len: usize) -> Span {
         start = memchr(b':', line).unwrap_or(start);
     }
     start += 1;
-    while start < end && line[start].is_ascii_whitespace() {
+    while start < end && is_space(line[start]) {
         start += 1;
     }
-    while end > start && line[end - 1].is_ascii_whitespace() {
+    while end > start && is_space(line[end - 1]) {
         end -= 1;
     }
     Span::new(at + start, end - start)
+}
+
+#[inline]
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// The first element of a comma-separated list.
@@ -391,13 +427,11 @@ fn request_line(line: &[u8]) -> Option<Request> {
     while let [rest @ .., b' '] = line {
         line = rest;
     }
-    let (rest, version) = line.split_last_chunk::<9>()?;
-    let minor_version = match version {
-        b" HTTP/1.1" => 1,
-        b" HTTP/1.0" => 0,
-        [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => 1,
-        _ => return None,
-    };
+    let (rest, &[space, version @ .., minor]) = line.split_last_chunk::<9>()?;
+    if space != b' ' || version != *b"HTTP/1." || !minor.is_ascii_digit() {
+        return None;
+    }
+    let minor_version = u8::from(minor != b'0');
     let method_len = rest.iter().position(|&byte| !is_token(byte))?;
     if !(1..=MAX_METHOD).contains(&method_len) || rest[method_len] != b' ' {
         return None;
@@ -467,8 +501,18 @@ impl Framing {
     };
 
     /// RFC 9110, 8.6: a list of equal numbers counts as that number.
+    #[inline]
     fn add_length(&mut self, value: Option<&[u8]>) {
-        for part in value.unwrap_or_default().split(|&byte| byte == b',') {
+        let value = value.unwrap_or_default();
+        match (self.length, decimal(value)) {
+            (Length::Absent, Some(length)) => self.length = Length::Is(length),
+            _ => self.add_lengths(value),
+        }
+    }
+
+    #[cold]
+    fn add_lengths(&mut self, value: &[u8]) {
+        for part in value.split(|&byte| byte == b',') {
             let length = decimal(part.trim_ascii()).map_or(Length::Invalid, Length::Is);
             self.length = match self.length {
                 Length::Absent => length,
@@ -517,14 +561,20 @@ impl Framing {
     }
 }
 
+#[inline]
 fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
-    digits.iter().try_fold(0_u64, |number, &byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
+    let mut number = 0_u64;
+    for &byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(number)
 }
 
 /// Collects a head that comes in pieces.

@@ -1,0 +1,119 @@
+//! Invariant: whatever the bytes, cuts, gaps and ends are, the parser does not panic, each request begun ends
+//! exactly once, and without gaps what is found does not depend on the cuts.
+//!
+//! The input is a script: one byte says what comes next, one how long it is, then its bytes.
+//!
+//! ```text
+//! 0b..00 len bytes   client    0b..01 len bytes   server    0b..10 n   gap    0b..11   end
+//! ```
+#![no_main]
+
+use _native::exchange::{Detail, End, Exchange, Input, Parser, Side, Sink, Verdict};
+use _native::protocols::http1::Connection;
+use libfuzzer_sys::fuzz_target;
+
+enum Step<'a> {
+    Data(Side, &'a [u8]),
+    Gap(Side, u64),
+    End(End),
+}
+
+fn script(mut input: &[u8]) -> Vec<Step<'_>> {
+    let mut steps = Vec::new();
+    while let [what, len, rest @ ..] = input {
+        let side = if what & 4 == 0 {
+            Side::Request
+        } else {
+            Side::Response
+        };
+        input = rest;
+        match what & 3 {
+            0 | 1 => {
+                let side = if what & 3 == 0 {
+                    Side::Request
+                } else {
+                    Side::Response
+                };
+                let len = (usize::from(*len) | usize::from(what >> 2) << 8).min(rest.len());
+                let (data, after) = rest.split_at(len);
+                steps.push(Step::Data(side, data));
+                input = after;
+            }
+            2 => steps.push(Step::Gap(side, u64::from(*len) << (what >> 3))),
+            _ => steps.push(Step::End(match len % 7 {
+                0 => End::Fin(Side::Request),
+                1 => End::Fin(Side::Response),
+                2 => End::Closed,
+                3 => End::Broken(104),
+                4 => End::Broken(110),
+                5 => End::ProcessExit,
+                _ => End::Lost,
+            })),
+        }
+    }
+    steps
+}
+
+#[derive(Default, PartialEq, Debug)]
+struct Record {
+    begun: usize,
+    ended: usize,
+    log: Vec<String>,
+}
+
+impl Sink for Record {
+    fn begin(&mut self, _method: &[u8]) {
+        self.begun += 1;
+    }
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        self.ended += 1;
+        let Exchange {
+            start_ns,
+            end_ns,
+            error,
+            detail,
+        } = exchange;
+        assert!(start_ns <= end_ns);
+        #[allow(irrefutable_let_patterns)] // more protocols will come
+        if let Detail::Http(http) = detail {
+            self.log
+                .push(format!("{start_ns} {end_ns} {error:?} {http:?}"));
+        }
+    }
+    fn abandoned(&mut self) {
+        self.ended += 1;
+    }
+}
+
+fn run(steps: &[Step<'_>], size: usize) -> (Verdict, Record) {
+    let mut connection = Connection::new();
+    let mut record = Record::default();
+    let mut verdict = Verdict::Continue;
+    for (step, ts_ns) in steps.iter().zip(1..) {
+        match *step {
+            Step::Data(side, bytes) => {
+                for piece in bytes.chunks(size) {
+                    verdict = connection.feed(side, ts_ns, Input::Data(piece), &mut record);
+                }
+            }
+            Step::Gap(side, count) => {
+                verdict = connection.feed(side, ts_ns, Input::Gap(count), &mut record)
+            }
+            Step::End(end) => verdict = connection.end(ts_ns, end, &mut record),
+        }
+        assert_eq!(record.begun, record.ended + connection.in_flight());
+    }
+    (verdict, record)
+}
+
+fuzz_target!(|input: &[u8]| {
+    let steps = script(input);
+    let lossy = steps
+        .iter()
+        .any(|step| matches!(step, Step::Gap(..) | Step::End(End::Lost)));
+    let whole = run(&steps, usize::MAX);
+    for size in [1, 7] {
+        let pieces = run(&steps, size);
+        assert!(lossy || whole == pieces, "{whole:?} {pieces:?}");
+    }
+});
