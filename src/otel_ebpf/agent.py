@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -128,6 +128,8 @@ class _Lines:
         self._output = output
         self._format = format_line
         self._budget = LineBudget(time.monotonic())
+        self._refused = self._told = 0
+        self._note_due_s = 0.0
 
     def show(self) -> None:
         """Shows what is there, within the budget; the core drops what waits too long."""
@@ -141,6 +143,17 @@ class _Lines:
         if self._output.write(text):
             self.shown += len(lines)
             self._budget.spend(len(lines))
+        else:
+            self._refused += len(lines)
+
+    def tell_hidden(self, counters: Mapping[str, int]) -> None:
+        """Once a second, if requests came too fast to be shown: how many were not."""
+        now_s = time.monotonic()
+        hidden = counters.get("lines.dropped", 0) + self._refused
+        if now_s >= self._note_due_s and hidden > self._told:
+            self._note_due_s = now_s + 1.0
+            log.info("%s requests more, not shown", f"{hidden - self._told:,}")
+            self._told = hidden
 
 
 class _Traces:
@@ -327,10 +340,12 @@ class Agent:
     def _take_all(self) -> None:
         now_s = time.monotonic()
         self._watch.meet()
+        counters = self._core.counters()
         if self._lines:
             self._lines.show()
+            self._lines.tell_hidden(counters)
         if self._traces:
-            self._traces.move(self._core.counters().get("spans.queued", 0))
+            self._traces.move(counters.get("spans.queued", 0))
         if self._metrics.due():
             self._metrics.read()
             self._metrics.tell(self._accounting(self._core.counters()))
@@ -398,6 +413,8 @@ class Agent:
             exported=delivery.exported,
             dropped=dropped,
             records={
-                name.removeprefix("records."): count for name, count in counters.items() if name.startswith("records.")
+                **{name.removeprefix("records."): n for name, n in counters.items() if name.startswith("records.")},
+                # Of exchanges that not even the overflow map had room for; nothing else can know of them.
+                "lost.exchanges_uncounted": counters.get("exchanges.lost_uncounted", 0),
             },
         )

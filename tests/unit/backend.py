@@ -107,7 +107,7 @@ def running_backend(*answers: Answer) -> Iterator[Backend]:
             except OSError:  # who asked has given up
                 self.close_connection = True
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -1,5 +1,8 @@
 """Our names are the conventions'."""
 
+import importlib
+import pkgutil
+
 from opentelemetry.semconv import schemas
 from opentelemetry.semconv._incubating import attributes
 
@@ -10,9 +13,6 @@ OTHERS = {"SCHEMA_URL", "SCOPE_NAME", "METRIC_OVERFLOW"}
 
 
 def _published() -> set[str]:
-    import importlib
-    import pkgutil
-
     names: set[str] = set()
     for module in pkgutil.iter_modules(attributes.__path__):
         loaded = importlib.import_module(f"{attributes.__name__}.{module.name}")

@@ -81,7 +81,8 @@ def _selecting(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after so many seconds.")
 @click.option(
     "--lines/--no-lines",
-    " /-q/--quiet",
+    " /-q",
+    " /--quiet",
     default=None,
     help="Show each request as it ends. [shown if nothing goes to a backend]",
 )

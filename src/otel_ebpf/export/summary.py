@@ -154,9 +154,14 @@ class Summary:
                 + (f" ({parts})" if parts else "")
                 + (f" + unaccounted {books.pending:,}" if books.pending else "")
             )
-        lost = ", ".join(f"{name} {count:,}" for name, count in sorted(books.records.items()) if count)
+        # The other records went the way they should.
+        lost = ", ".join(
+            f"{name} {count:,}"
+            for name, count in sorted(books.records.items())
+            if count and name.startswith(("lost", "malformed"))
+        )
         if lost:
-            sentences.append(f"records of the kernel: {lost}")
+            sentences.append(f"records of the kernel's ring: {lost}")
         return sentences
 
     def as_json(self) -> str:

@@ -105,7 +105,7 @@ def test_a_malformed_header_list_is_not_shown_in_the_log(caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("endpoint", ["collector:4318", "grpc://c:4317", "http://", "http://c:port", "http://[::1"])
 def test_an_endpoint_that_is_no_url_refuses_to_start(endpoint: str) -> None:
-    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_ENDPOINT.*is not a URL such as") as refused:
+    with pytest.raises(ConfigError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT.*is not a URL such as") as refused:
         from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
     assert refused.value.exit_code == 2
 

@@ -199,8 +199,8 @@ OURS = 'file_format: "1.0"\ndistribution:\n  otel_ebpf:\n'
             "config.yaml:2: tracer_provder: unknown key; did you mean tracer_pro",
         ),
         (
-            'file_format: "1.0"\ntracer_provider:\n  processors:\n    - batch:\n        exporter:\n          otlp_grpc:\n',
-            "config.yaml:6: tracer_provider.processors[0].batch.exporter.otlp_grpc: unknown key; did you mean otlp_http?",
+            'file_format: "1.0"\nmeter_provider:\n  readers:\n  - periodic: {exporter: {otlp_grpc: }}\n',
+            "config.yaml:4: meter_provider.readers[0].periodic.exporter.otlp_grpc: unknown key; did you mean otlp_http",
         ),
         ('file_format: "1.0"\na: [1\n', "config.yaml:3: expected ',' or ']'"),
         ('file_format: "1.0"\nlog_level: info\nlog_level: warn\n', "config.yaml:3: log_level is there twice"),

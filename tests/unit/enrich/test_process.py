@@ -40,17 +40,12 @@ def started(*args: str | Path, **variables: str) -> Iterator[Process]:
         child.communicate()
 
 
-def attributes_of(process: Process, **options: bool) -> Attributes:
-    info = Enricher({"deployment.environment.name": "test", "service.name": "the-agent"}, **options).describe(process)
-    # What is sent is what is said.
-    assert text_attributes(ResourceMessage.FromString(info.resource.encoded)) == {
-        **info.resource.attributes,
-        **{
-            key: value
-            for key, value in text_attributes(ResourceMessage.FromString(info.resource.encoded)).items()
-            if key == "process.command_args"
-        },
-    }
+def attributes_of(process: Process, *, command_args: bool = False) -> Attributes:
+    base = {"deployment.environment.name": "test", "service.name": "the-agent"}
+    info = Enricher(base, command_args=command_args).describe(process)
+    sent = text_attributes(ResourceMessage.FromString(info.resource.encoded))
+    assert {**sent, "process.command_args": ()} == {**info.resource.attributes, "process.command_args": ()}
+    assert info.service_name == sent["service.name"]
     return info.resource.attributes
 
 

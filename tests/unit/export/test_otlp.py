@@ -70,7 +70,7 @@ def test_nobody_there_is_given_up_after_a_while() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         began = time.monotonic()
-        with pytest.raises(TemporaryExportError, match="[Rr]efused"):
+        with pytest.raises(TemporaryExportError, match=r"[Rr]efused"):
             client(f"http://127.0.0.1:{unused.getsockname()[1]}").send(b"x")
         assert 0.2 < time.monotonic() - began < 3
 
