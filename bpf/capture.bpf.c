@@ -110,44 +110,32 @@ static __always_inline bool is_stream(struct sock *sk)
 	return family == AF_UNIX && sk->sk_type == SOCK_STREAM;
 }
 
-static __noinline int emit_close(struct op *o, __u32 how, int err)
+__noinline int emit_close(struct conn *c, struct op *o, __u32 how, int err)
 {
-	struct ev_close *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+	struct ev_close *e;
 
+	if (!c || !o)
+		return 0;
+	e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
 	if (!e) {
 		count(COUNT_LOST_OTHER);
 		return 0;
 	}
-	fill_header(&e->h, o, EV_CLOSE);
-	o->c->lost = 0;
+	fill_header(&e->h, c, o, EV_CLOSE);
+	c->lost = 0;
 	e->how = how;
 	e->err = err;
-	bpf_ringbuf_submit(e, wake_flag(o->ts));
-	return 0;
-}
-
-/* Nothing was moved: end of file, or an error that ends the connection. */
-static __noinline int on_no_bytes(struct op *o, int ret)
-{
-	struct conn *c = o->c;
-	struct sock *sk = o->sk;
-
-	if (c->state != CONN_WATCHED || !c->announced)
-		return 0;
-	if (ret < 0)
-		emit_close(o, CLOSE_RESET, -ret);
-	else if (o->dir == DIR_RECV && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)
-		emit_close(o, CLOSE_FIN, 0);
+	bpf_ringbuf_submit(e, wake_flag(c, o->ts));
 	return 0;
 }
 
 /* Moves the stream on by this operation; bytes that no hook saw become a hole before it. */
-static __always_inline void advance(struct op *o, int ret)
+static __always_inline void advance(struct conn *c, struct op *o, struct sock *sk, int ret)
 {
-	struct half *h = o->half;
+	struct half *h = &c->half[o->dir & 1];
 
-	if (o->c->tcp) {
-		struct tcp_sock *tp = bpf_skc_to_tcp_sock(o->sk);
+	if (c->tcp) {
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
 		if (tp) {
 			__u32 end = o->dir == DIR_RECV ? tp->copied_seq : tp->write_seq;
@@ -163,10 +151,9 @@ static __always_inline void advance(struct op *o, int ret)
 }
 
 /* The other side had the word before: what was being followed this way may be over. */
-static __always_inline void begin_burst(struct op *o)
+static __always_inline void begin_burst(struct conn *c, struct op *o)
 {
-	struct conn *c = o->c;
-	struct half *h = o->half;
+	struct half *h = &c->half[o->dir & 1];
 
 	c->last_dir = o->dir + 1;
 	o->burst_start = true;
@@ -174,10 +161,8 @@ static __always_inline void begin_burst(struct op *o)
 	h->burst_cap = 0;
 	h->tail = 0;
 	h->body = false;
-	if (c->response_dir && c->response_dir != o->dir + 1) { /* a new request */
-		struct half *response = &c->half[o->dir == DIR_RECV ? DIR_SEND : DIR_RECV];
-
-		response->body_left = 0; /* a HEAD's Content-Length, say */
+	if (c->response_dir && c->response_dir != o->dir + 1) { /* a new request, or more of a body */
+		c->half[(o->dir + 1) & 1].body_left = 0;	/* a HEAD's Content-Length, say */
 		if (!h->body_left) {
 			c->broken = false;
 			c->muted = false;
@@ -185,31 +170,43 @@ static __always_inline void begin_burst(struct op *o)
 	}
 }
 
+/* Nothing was moved: end of file, or an error that ends the connection. */
+static __always_inline int on_no_bytes(struct conn *c, struct op *o, struct sock *sk, int ret)
+{
+	c->mmsg = 0;
+	if (!c->announced)
+		return 0;
+	if (ret < 0)
+		return emit_close(c, o, CLOSE_RESET, -ret);
+	if (o->dir == DIR_RECV && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)
+		return emit_close(c, o, CLOSE_FIN, 0);
+	return 0;
+}
+
 static __always_inline int on_operation(struct sock *sk, int ret, int flags, int dir)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct op o = {.sk = sk, .task = task, .dir = dir};
+	struct task_struct *task;
+	struct op o = {.dir = dir};
 	struct conn *c;
-	__u32 tgid;
 
-	if (!is_stream(sk))
+	if (ret == -EAGAIN || !is_stream(sk))
 		return 0;
-	if (ret == -EAGAIN || ret == -EINTR || (ret <= -ERESTARTSYS && ret >= -ERESTART_LAST))
+	if (ret == -EINTR || (ret <= -ERESTARTSYS && ret >= -ERESTART_LAST))
 		return 0;
 	if (dir == DIR_RECV && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
 		return 0;
-	if (task->flags & PF_KTHREAD)
-		return 0;
-	tgid = bpf_get_current_pid_tgid() >> 32;
-	if (tgid == self_tgid)
+	task = bpf_get_current_task_btf();
+	o.tgid = task->tgid;
+	if (task->flags & PF_KTHREAD || o.tgid == self_tgid)
 		return 0;
 	c = bpf_sk_storage_get(&conns, sk, 0, ret > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 	if (!c || c->state == CONN_IGNORED)
 		return 0;
-	if (c->id == 0)
-		open_conn(c, sk, ret, dir);
-	if (c->tgid != tgid || c->generation != selection_generation)
-		select_conn(c, sk, tgid);
+	if (c->tgid != o.tgid || c->generation != selection_generation) {
+		if (c->id == 0)
+			open_conn(c, sk, ret, dir);
+		select_conn(c, sk, o.tgid);
+	}
 	if (c->state != CONN_WATCHED) {
 		c->old = true;
 		return 0;
@@ -218,50 +215,32 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		c->state = CONN_IGNORED;
 		return 0;
 	}
-	o.c = c;
-	o.b = &c->buffer;
-	o.half = &c->half[dir & 1];
-	o.tgid = tgid;
 	o.ts = bpf_ktime_get_boot_ns();
-	if (ret <= 0) {
-		c->mmsg = 0;
-		return on_no_bytes(&o, ret);
-	}
-	advance(&o, ret);
+	if (ret <= 0)
+		return on_no_bytes(c, &o, sk, ret);
+	advance(c, &o, sk, ret);
 	if (c->last_dir != dir + 1)
-		begin_burst(&o);
+		begin_burst(c, &o);
 	else
-		o.burst_start = o.half->burst_cap == 0;
+		o.burst_start = c->half[dir & 1].burst_cap == 0;
 	if (c->muted)
 		return 0;
-	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
-		     find_buffer(task, c);
+	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) && find_buffer(task, c);
 	if (c->broken && o.burst_start) {
-		int status = response_status(&o);
+		int status = response_status(c, &o);
 
-		if (status >= 200 && status < 600) {
-			c->response_dir = dir + 1;
-			count_overflow(&o, status);
-			c->lost |= EV_F_LOST | EV_F_COUNTED;
-			c->broken = false;
-			c->muted = true;
+		if (status) {
+			hand_over(c, &o, status);
 			return 0;
 		}
 	}
-	if (c->announced != announce_generation && announce(&o)) {
-		lost_record(&o);
+	if (c->announced != announce_generation && announce(c, &o, sk, task)) {
+		lost_record(c, &o);
 		return 0;
 	}
-	if (ret <= SMALL && !o.half->body_left && o.readable)
-		return emit_small(&o, ret);
-	if (o.half->burst_cap && o.half->tail == CRLFCRLF)
-		o.half->body = true;
-	{
-		struct walk w = {.o = &o, .left = ret};
-
-		bpf_loop(MAX_STEPS, walk_step, &w, 0);
-	}
-	return 0;
+	if (ret <= SMALL && !c->half[dir & 1].body_left && o.readable)
+		return emit_small(c, &o, ret);
+	return emit_large(c, &o, ret);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -309,7 +288,7 @@ int BPF_PROG(kernel_sendpage_exit, struct socket *sock, struct page *page, int o
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
 {
-	struct op o = {.sk = sk};
+	struct op o = {.dir = DIR_SEND};
 	struct conn *c;
 
 	if (newstate != TCP_CLOSE && newstate != TCP_FIN_WAIT1 && newstate != TCP_LAST_ACK)
@@ -317,20 +296,18 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
 	c = bpf_sk_storage_get(&conns, sk, 0, 0);
 	if (!c || c->state != CONN_WATCHED)
 		return 0;
-	o.c = c;
-	o.dir = DIR_SEND;
 	o.tgid = c->tgid;
 	o.ts = bpf_ktime_get_boot_ns();
 	if (newstate == TCP_CLOSE && c->broken) {
-		count_overflow(&o, 0);
+		count_overflow(c, &o, 0);
 		c->lost |= EV_F_COUNTED;
 		c->broken = false;
 	}
 	if (!c->announced)
 		return 0;
 	if (newstate != TCP_CLOSE)
-		return emit_close(&o, CLOSE_FIN, 0);
-	return emit_close(&o, CLOSE_GONE, BPF_CORE_READ(sk, sk_err));
+		return emit_close(c, &o, CLOSE_FIN, 0);
+	return emit_close(c, &o, CLOSE_GONE, BPF_CORE_READ(sk, sk_err));
 }
 
 SEC("tp_btf/sched_process_exec")

@@ -85,55 +85,73 @@ static __always_inline bool find_buffer(struct task_struct *task, struct conn *c
 	return true;
 }
 
-/* One step of bpf_loop takes one iovec. With `to` NULL the bytes are only passed over.
- *
- * At most GATHER_MAX bytes are wanted at a time, and `to` has room for twice as many: the verifier can bound
- * the offset and the length each, but not their sum.
+/* Gathering takes one iovec a step of bpf_loop. At most `room` bytes are wanted at a time and twice as many have
+ * a place: the verifier can bound the offset and the length each, but not their sum. One step function a size,
+ * because the bound must be a constant.
  */
-#define GATHER_MAX 4096
-
 struct gather {
 	struct user_buffer *b;
 	__u8 *to;
 	__u64 want;
-	__u64 failed;
 };
 
-static long gather_step(__u32 i, struct gather *g)
+/* The next piece of an iovec: its length, 0 for none here, negative when there are no more. */
+static __always_inline __s64 next_piece(struct user_buffer *b, __u64 want, __u64 *at)
 {
-	struct user_buffer *b = g->b;
-	__u64 off = b->done, left = g->want - off, n;
+	__u64 left = want - b->done, n;
 	struct iovec v;
 
-	if (b->at >= b->iovcnt || off >= g->want)
-		return 1;
+	if (b->at >= b->iovcnt || b->done >= want)
+		return -1;
 	if (bpf_probe_read_user(&v, sizeof(v), (void *)(b->base + (__u64)b->at * sizeof(v)))) {
-		g->failed = true;
-		return 1;
+		count(COUNT_UNREADABLE);
+		return -1;
 	}
-	if (v.iov_len <= b->at_used) {
-		b->at++;
-		b->at_used = 0;
-		return 0;
-	}
-	v.iov_base += b->at_used;
+	*at = v.iov_base + b->at_used;
 	n = v.iov_len - b->at_used;
-	if (n > left) {
-		n = left;
-		b->at_used += n;
-	} else {
-		b->at++;
-		b->at_used = 0;
+	if (v.iov_len > b->at_used && n > left) {
+		b->at_used += left;
+		return left;
 	}
-	if (g->to) {
-		if (off >= GATHER_MAX || n > GATHER_MAX)
-			return 1;
-		if (bpf_probe_read_user(g->to + off, n, (void *)v.iov_base)) {
-			g->failed = true;
-			return 1;
-		}
+	if (v.iov_len <= b->at_used)
+		n = 0;
+	b->at++;
+	b->at_used = 0;
+	return n;
+}
+
+#define GATHER_STEP(room)                                                                                              \
+	static long gather_##room(__u32 i, struct gather *g)                                                           \
+	{                                                                                                              \
+		struct user_buffer *b = g->b;                                                                          \
+		__u64 off, from = 0;                                                                                   \
+		__s64 n = next_piece(b, g->want, &from);                                                               \
+                                                                                                                       \
+		if (n < 0)                                                                                             \
+			return 1;                                                                                      \
+		off = b->done;                                                                                         \
+		if (off >= room || n > room)                                                                           \
+			return 1;                                                                                      \
+		if (n > 0 && bpf_probe_read_user(g->to + off, n, (void *)from)) {                                      \
+			count(COUNT_UNREADABLE);                                                                       \
+			return 1;                                                                                      \
+		}                                                                                                      \
+		b->done = off + n;                                                                                     \
+		return 0;                                                                                              \
 	}
-	b->done = off + n;
+
+GATHER_STEP(256)
+GATHER_STEP(1024)
+GATHER_STEP(4096)
+
+static long skip_step(__u32 i, struct gather *g)
+{
+	__u64 from;
+	__s64 n = next_piece(g->b, g->want, &from);
+
+	if (n < 0)
+		return 1;
+	g->b->done += n;
 	return 0;
 }
 
@@ -146,7 +164,7 @@ static __always_inline void skip_bytes(struct user_buffer *b, __u64 n)
 		struct gather g = {.b = b, .want = n};
 
 		b->done = 0;
-		bpf_loop(MAX_IOVECS, gather_step, &g, 0);
+		bpf_loop(MAX_IOVECS, skip_step, &g, 0);
 	}
 }
 

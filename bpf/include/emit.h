@@ -7,19 +7,17 @@
 #include "maps.h"
 #include "buffer.h"
 
-/* One socket operation on its way to the ring. */
+/* One socket operation on its way to the ring. No pointers: what is handed this way can be verified once, as a
+ * global function, instead of once a call.
+ */
 struct op {
-	struct sock *sk;
-	struct conn *c;
-	struct half *half;
-	struct task_struct *task;
 	__u64 ts;
 	__u64 off; /* stream offset of the next byte to speak for */
 	__u32 tgid;
 	__u8 dir;
-	bool burst_start; /* no byte of this burst has been captured yet */
-	bool readable;	  /* `b` is valid */
-	struct user_buffer *b; /* &c->buffer */
+	__u8 burst_start; /* no byte of this burst has been captured yet */
+	__u8 readable;	  /* c->buffer is valid */
+	__u8 pad;
 };
 
 /* Once a millisecond at most: waking costs more than many records. */
@@ -31,19 +29,23 @@ static __always_inline __u64 wake_now(__u64 ts)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
-/* The reader polls every 100 ms; it is woken earlier when the ring fills up. */
-static __always_inline __u64 wake_flag(__u64 ts)
+/* The reader polls every 100 ms; it is woken earlier when the ring fills up. Each connection looks now and then:
+ * the ring holds thousands of records.
+ */
+static __always_inline __u64 wake_flag(const struct conn *c, __u64 ts)
 {
-	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_bytes ? BPF_RB_NO_WAKEUP : wake_now(ts);
+	if (c->ops & 3 || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_bytes)
+		return BPF_RB_NO_WAKEUP;
+	return wake_now(ts);
 }
 
-static __always_inline void fill_header(struct ev_hdr *h, const struct op *o, __u8 kind)
+static __always_inline void fill_header(struct ev_hdr *h, const struct conn *c, const struct op *o, __u8 kind)
 {
 	h->kind = kind;
 	h->dir = o->dir;
-	h->flags = o->c->lost;
+	h->flags = c->lost;
 	h->tgid = o->tgid;
-	h->conn = o->c->id;
+	h->conn = c->id;
 	h->ts_ns = o->ts;
 }
 
@@ -70,10 +72,8 @@ static __always_inline void unix_path(struct sock *sk, __u8 *path)
 }
 
 /* Tells user space of a connection before the first record of it. */
-static __noinline int announce(struct op *o)
+static __noinline int announce(struct conn *c, struct op *o, struct sock *sk, struct task_struct *task)
 {
-	struct conn *c = o->c;
-	struct sock *sk = o->sk;
 	struct task_struct *leader;
 	struct ev_open *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
 
@@ -81,7 +81,7 @@ static __noinline int announce(struct op *o)
 		count(COUNT_LOST_OTHER);
 		return -1;
 	}
-	fill_header(&e->h, o, EV_OPEN);
+	fill_header(&e->h, c, o, EV_OPEN);
 	if (c->old)
 		e->h.flags |= EV_F_OLD;
 	e->family = BPF_CORE_READ(sk, __sk_common.skc_family);
@@ -105,7 +105,7 @@ static __noinline int announce(struct op *o)
 	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	e->uid = bpf_get_current_uid_gid();
 	e->cgroup_id = bpf_get_current_cgroup_id();
-	leader = o->task->group_leader;
+	leader = task->group_leader;
 	e->start_boottime_ns = leader->start_boottime;
 	BPF_CORE_READ_STR_INTO(&e->comm, leader, comm);
 	/* a new process's /proc entry may soon be gone */
@@ -129,17 +129,20 @@ static __always_inline __u32 duration_bucket(__u64 ns)
 }
 
 /* Counts an exchange that the ring had no room for. `status` 0: it never got an answer. */
-static __noinline int count_overflow(struct op *o, __u32 status)
+__noinline int count_overflow(struct conn *c, struct op *o, __u32 status)
 {
-	struct overflow_key key = {.tgid = o->c->tgid, .status = status};
+	struct overflow_key key = {.status = status};
 	struct overflow_value *v, zero = {};
 	struct half *request;
 	__u64 ns;
 	__u32 b;
 
+	if (!c || !o)
+		return 0;
+	key.tgid = c->tgid;
 	/* the response goes o->dir; at a close without response, response_dir may still tell */
-	key.server = status ? o->dir == DIR_SEND : o->c->response_dir == DIR_SEND + 1;
-	request = key.server ? &o->c->half[DIR_RECV] : &o->c->half[DIR_SEND];
+	key.server = status ? o->dir == DIR_SEND : c->response_dir == DIR_SEND + 1;
+	request = key.server ? &c->half[DIR_RECV] : &c->half[DIR_SEND];
 	ns = o->ts > request->burst_ts ? o->ts - request->burst_ts : 0;
 	count(COUNT_LOST_EXCHANGE);
 	v = bpf_map_lookup_elem(&overflow, &key);
@@ -159,16 +162,18 @@ static __noinline int count_overflow(struct op *o, __u32 status)
 	return 0;
 }
 
-/* "HTTP/1.x NNN": the status; 0 where the operation does not begin like a response. */
-static __noinline int response_status(struct op *o)
+/* "HTTP/1.x NNN": the status; 0 where the operation does not begin like a final response. */
+__noinline int response_status(struct conn *c, struct op *o)
 {
 	__u8 s[12] = {};
 	struct iovec v;
-	__u64 at = o->b->base;
+	__u64 at;
+	int status;
 
-	if (!o->readable)
+	if (!c || !o || !o->readable)
 		return 0;
-	if (o->b->iovcnt) {
+	at = c->buffer.base;
+	if (c->buffer.iovcnt) {
 		if (bpf_probe_read_user(&v, sizeof(v), (void *)at) || v.iov_len < sizeof(s))
 			return 0;
 		at = v.iov_base;
@@ -177,45 +182,48 @@ static __noinline int response_status(struct op *o)
 		return 0;
 	if (s[0] != 'H' || s[1] != 'T' || s[2] != 'T' || s[3] != 'P' || s[4] != '/' || s[5] != '1')
 		return 0;
-	return (s[9] - '0') * 100 + (s[10] - '0') * 10 + (s[11] - '0');
+	status = (s[9] - '0') * 100 + (s[10] - '0') * 10 + (s[11] - '0');
+	return status >= 200 && status < 600 ? status : 0;
+}
+
+/* The exchange is the overflow map's from here on, and user space is told with the connection's next record. */
+static __always_inline void hand_over(struct conn *c, struct op *o, int status)
+{
+	c->response_dir = o->dir + 1;
+	c->lost |= EV_F_LOST | EV_F_COUNTED;
+	c->broken = false;
+	c->muted = true;
+	count_overflow(c, o, status);
 }
 
 /* A record of this operation could not be written. From here on the exchange is either user space's, which
  * sees a hole in a body, or the overflow map's, which user space learns from EV_F_COUNTED: never both.
  */
-static __noinline int lost_record(struct op *o)
+__noinline int lost_record(struct conn *c, struct op *o)
 {
-	struct conn *c = o->c;
 	int status;
 
+	if (!c || !o)
+		return 0;
 	count(COUNT_LOST_SEGMENT);
 	c->lost |= EV_F_LOST;
 	if (c->response_dir == o->dir + 1 && !o->burst_start)
 		return 0; /* a part of the body: user space has the head */
 	c->lost |= EV_F_COUNTED;
-	if (!o->burst_start) {
+	status = o->burst_start ? response_status(c, o) : 0;
+	if (status)
+		hand_over(c, o, status);
+	else
 		c->broken = true;
-		return 0;
-	}
-	status = response_status(o);
-	if (status >= 200 && status < 600) {
-		c->response_dir = o->dir + 1;
-		count_overflow(o, status);
-		c->broken = false;
-		c->muted = true;
-	} else {
-		c->broken = true;
-	}
 	return 0;
 }
 
 /* What the first bytes of a burst say about the direction. */
-static __always_inline void note_burst_start(struct op *o, const __u8 *data)
+static __always_inline void note_burst_start(struct conn *c, const struct op *o, const __u8 *data)
 {
-	/* "HTTP/1." */
-	if (data[0] == 'H' && data[1] == 'T' && data[2] == 'T' && data[3] == 'P' && data[4] == '/' &&
-	    data[5] == '1')
-		o->c->response_dir = o->dir + 1;
+	/* "HTTP/1" */
+	if (data[0] == 'H' && data[1] == 'T' && data[2] == 'T' && data[3] == 'P' && data[4] == '/' && data[5] == '1')
+		c->response_dir = o->dir + 1;
 }
 
 /* Readable bytes behind the captured ones, so that looking ahead needs no check a byte. */
@@ -231,41 +239,50 @@ static __always_inline __u32 last_four(const struct ev_segment *e, __u32 cap, co
 	return *(__u32 *)(e->data + at);
 }
 
-/* Copies the next `cap` bytes of the user's buffer into a record that speaks for `adv` bytes. `room` is a
- * constant for the verifier; gathering from iovecs needs twice the room (see buffer.h).
+/* Copies the next `cap` bytes of the user's buffer into a record that speaks for `adv` bytes. `room` (256, 1024
+ * or 4096) is a constant for the verifier; gathering from iovecs needs twice the room (see buffer.h).
  */
-static __always_inline struct ev_segment *fill_segment(struct op *o, __u32 cap, __u32 adv, const __u32 room,
-						       const bool gathered)
+static __always_inline struct ev_segment *fill_segment(struct conn *c, struct op *o, __u32 cap, __u32 adv,
+						       const __u32 room, const bool gathered)
 {
+	struct user_buffer *b = &c->buffer;
 	struct ev_segment *e;
 
-	e = bpf_ringbuf_reserve(&ring, sizeof(*e) + (gathered ? room + GATHER_MAX : room + SLACK), 0);
+	e = bpf_ringbuf_reserve(&ring, sizeof(*e) + room + (gathered ? room : 0) + (room > 1024 ? SLACK : 8), 0);
 	if (!e) {
-		lost_record(o);
+		lost_record(c, o);
 		return NULL;
 	}
-	fill_header(&e->h, o, EV_SEGMENT);
+	fill_header(&e->h, c, o, EV_SEGMENT);
 	e->off = o->off;
 	e->adv = adv;
 	if (cap > room)
 		cap = room;
 	if (gathered) {
-		struct gather g = {.b = o->b, .to = e->data, .want = cap};
+		struct gather g = {.b = b, .to = e->data, .want = cap};
 
-		o->b->done = 0;
-		bpf_loop(MAX_IOVECS, gather_step, &g, 0);
-		if (g.failed)
-			count(COUNT_UNREADABLE);
-		cap = o->b->done;
+		b->done = 0;
+		bpf_loop(MAX_IOVECS, room <= 256 ? gather_256 : room <= 1024 ? gather_1024 : gather_4096, &g, 0);
+		cap = b->done;
 	} else if (cap) {
-		if (bpf_probe_read_user(e->data, cap, (void *)o->b->base)) {
+		if (bpf_probe_read_user(e->data, cap, (void *)b->base)) {
 			count(COUNT_UNREADABLE);
 			cap = 0;
+		} else {
+			b->base += cap;
 		}
-		o->b->base += cap;
 	}
 	e->cap = cap;
 	return e;
+}
+
+static __always_inline void submit(struct conn *c, struct op *o, struct ev_segment *e)
+{
+	o->off += e->adv;
+	c->half[o->dir & 1].burst_cap += e->cap;
+	o->burst_start = false;
+	c->lost = 0;
+	bpf_ringbuf_submit(e, wake_flag(c, o->ts));
 }
 
 #endif

@@ -105,8 +105,7 @@ enum verdict {
 
 /* Indices of the `counters` map: what went by, and what was lost, by reason. */
 enum counter {
-	COUNT_SEGMENTS = 0,	 /* segment records written */
-	COUNT_LOST_SEGMENT,	 /* segment records the ring had no room for */
+	COUNT_LOST_SEGMENT = 0,	 /* segment records the ring had no room for */
 	COUNT_LOST_OTHER,	 /* other records the ring had no room for */
 	COUNT_LOST_EXCHANGE,	 /* exchanges counted in the overflow map */
 	COUNT_OVERFLOW_FULL,	 /* ... that found the overflow map full: only this number remains */

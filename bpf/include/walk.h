@@ -6,7 +6,7 @@
  * odd places) costs copies, or one exchange that is given up and counted; never a wrong one.
  *
  *   up to SMALL bytes         all of it: no scan is cheaper than the copy
- *   more, in a head           pieces of GATHER_MAX until the blank line, BURST_MAX at most
+ *   more, in a head           pieces of PIECE until the blank line, BURST_MAX at most
  *   more, in a body           of known length: nothing, until the next message begins;
  *                             else the first and the last bytes (chunk sizes, the last chunk)
  */
@@ -17,6 +17,8 @@
 
 #define SMALL 1024
 #define BURST_MAX (256 << 10)
+#define PIECE 4096
+#define EDGE_MAX 256
 #define EDGE_HEAD 256
 #define EDGE_TAIL 64
 #define MAX_STEPS 96
@@ -41,7 +43,7 @@ struct {
 } scans SEC(".maps");
 
 struct scan {
-	const __u8 *data; /* of GATHER_MAX + SLACK readable bytes */
+	const __u8 *data; /* of PIECE + SLACK readable bytes */
 	struct scan_state *s;
 };
 
@@ -55,7 +57,7 @@ static __always_inline void scan_line(const struct scan *scan, __u32 p)
 {
 	const __u8 *d = scan->data;
 
-	if (p > GATHER_MAX)
+	if (p > PIECE)
 		return;
 	d += p;
 	if (lower(d[0]) == 'c' && lower(d[8]) == 'l' && d[7] == '-' && lower(d[1]) == 'o' && d[14] == ':')
@@ -71,7 +73,7 @@ static __noinline int parse_length(const struct scan *scan)
 	__u32 at = s->length_at;
 	int i;
 
-	if (at == 0 || at > GATHER_MAX)
+	if (at == 0 || at > PIECE)
 		return 0;
 	d += at;
 	for (i = 0; i < 24; i++) {
@@ -92,7 +94,7 @@ static long scan_step(__u32 i, struct scan *scan)
 	__u32 at = s->at, k;
 	__u64 w, x;
 
-	if (at >= s->len || at >= GATHER_MAX)
+	if (at >= s->len || at >= PIECE)
 		return 1;
 	w = *(__u64 *)(scan->data + at);
 	x = w ^ 0x0a0a0a0a0a0a0a0aULL;
@@ -131,9 +133,9 @@ static __always_inline void scan_seam(const struct scan *scan, __u32 tail)
 }
 
 /* After a piece of a head with `cap` bytes: is the head over, and what comes then? */
-static __always_inline void judge_head(struct op *o, const struct scan_state *s, __u32 cap)
+static __always_inline void judge_head(struct conn *c, struct op *o, const struct scan_state *s, __u32 cap)
 {
-	struct half *h = o->half;
+	struct half *h = &c->half[o->dir & 1];
 	__u64 after = cap - s->head_end;
 
 	if (!s->head_end)
@@ -143,27 +145,15 @@ static __always_inline void judge_head(struct op *o, const struct scan_state *s,
 	} else if (s->length_at) {
 		/* a body that ends within this piece: the next message begins there, go on taking all */
 		h->body_left = s->length > after ? s->length - after : 0;
-	} else if (o->c->response_dir == o->dir + 1) {
+	} else if (c->response_dir == o->dir + 1) {
 		h->body = true;
 	}
 }
 
-static __always_inline void submit(struct op *o, struct ev_segment *e)
-{
-	struct conn *c = o->c;
-
-	o->off += e->adv;
-	o->half->burst_cap += e->cap;
-	o->burst_start = false;
-	c->lost = 0;
-	count(COUNT_SEGMENTS);
-	bpf_ringbuf_submit(e, wake_flag(o->ts));
-}
-
 /* Up to SMALL bytes, whole. `room` is a constant: see fill_segment. */
-static __always_inline int emit_whole(struct op *o, __u32 len, const __u32 room, const bool gathered)
+static __always_inline int emit_whole(struct conn *c, struct op *o, __u32 len, const __u32 room, const bool gathered)
 {
-	struct ev_segment *e = fill_segment(o, len, len, room, gathered);
+	struct ev_segment *e = fill_segment(c, o, len, len, room, gathered);
 	__u32 cap;
 
 	if (!e)
@@ -171,86 +161,84 @@ static __always_inline int emit_whole(struct op *o, __u32 len, const __u32 room,
 	cap = e->cap;
 	if (cap >= 8 && cap <= room) {
 		if (o->burst_start)
-			note_burst_start(o, e->data);
-		o->half->tail = last_four(e, cap, room);
+			note_burst_start(c, o, e->data);
+		c->half[o->dir & 1].tail = last_four(e, cap, room);
 	}
-	submit(o, e);
+	submit(c, o, e);
 	return 0;
 }
 
-static __noinline int emit_small(struct op *o, __u32 len)
+__noinline int emit_small(struct conn *c, struct op *o, __u32 len)
 {
-	if (o->b->iovcnt)
-		return len <= 256 ? emit_whole(o, len, 256, true) : emit_whole(o, len, SMALL, true);
-	return len <= 256 ? emit_whole(o, len, 256, false) : emit_whole(o, len, SMALL, false);
+	if (!c || !o)
+		return -1;
+	if (c->buffer.iovcnt)
+		return len <= 256 ? emit_whole(c, o, len, 256, true) : emit_whole(c, o, len, SMALL, true);
+	return len <= 256 ? emit_whole(c, o, len, 256, false) : emit_whole(c, o, len, SMALL, false);
 }
 
-/* The first `cap` of `adv` bytes. */
-static __noinline int emit_edge(struct op *o, __u32 cap, __u32 adv)
+/* The first `cap` (EDGE_MAX at most) of `adv` bytes. */
+__noinline int emit_edge(struct conn *c, struct op *o, __u32 cap, __u32 adv)
 {
-	struct ev_segment *e = o->b->iovcnt ? fill_segment(o, cap, adv, EDGE_HEAD, true)
-					   : fill_segment(o, cap, adv, EDGE_HEAD, false);
+	struct ev_segment *e;
 
+	if (!c || !o)
+		return -1;
+	e = cap && c->buffer.iovcnt ? fill_segment(c, o, cap, adv, EDGE_MAX, true)
+				    : fill_segment(c, o, cap, adv, EDGE_MAX, false);
 	if (!e)
 		return -1;
-	submit(o, e);
+	submit(c, o, e);
 	return 0;
 }
 
-static __noinline int emit_bare(struct op *o, __u32 adv)
+static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len, const bool gathered)
 {
-	struct ev_segment *e = fill_segment(o, 0, adv, 8, false);
-
-	if (!e)
-		return -1;
-	submit(o, e);
-	return 0;
-}
-
-static __always_inline int emit_scanned(struct op *o, __u32 len, const bool gathered)
-{
-	struct ev_segment *e = fill_segment(o, len, len, GATHER_MAX, gathered);
+	struct ev_segment *e = fill_segment(c, o, len, len, PIECE, gathered);
 	__u32 zero = 0, cap;
+	struct half *h = &c->half[o->dir & 1];
 	struct scan_state *s = bpf_map_lookup_elem(&scans, &zero);
 
 	if (!e)
 		return -1;
 	cap = e->cap;
-	if (s && cap >= 8 && cap <= GATHER_MAX) {
+	if (s && cap >= 8 && cap <= PIECE) {
 		struct scan scan = {.data = e->data, .s = s};
 
 		__builtin_memset(s, 0, sizeof(*s));
 		s->len = cap;
 		if (o->burst_start)
-			note_burst_start(o, e->data);
-		scan_seam(&scan, o->half->tail);
+			note_burst_start(c, o, e->data);
+		scan_seam(&scan, h->tail);
 		if (!s->head_end) {
-			bpf_loop(GATHER_MAX / 8, scan_step, &scan, 0);
+			bpf_loop(PIECE / 8, scan_step, &scan, 0);
 			parse_length(&scan);
 		}
-		judge_head(o, s, cap);
-		o->half->tail = last_four(e, cap, GATHER_MAX);
+		judge_head(c, o, s, cap);
+		h->tail = last_four(e, cap, PIECE);
 	}
-	submit(o, e);
+	submit(c, o, e);
 	return 0;
 }
 
-static __noinline int emit_head_piece(struct op *o, __u32 len)
+__noinline int emit_head_piece(struct conn *c, struct op *o, __u32 len)
 {
-	if (len > GATHER_MAX)
-		len = GATHER_MAX;
-	return o->b->iovcnt ? emit_scanned(o, len, true) : emit_scanned(o, len, false);
+	if (!c || !o)
+		return -1;
+	return c->buffer.iovcnt ? emit_scanned(c, o, len, true) : emit_scanned(c, o, len, false);
 }
 
 struct walk {
+	struct conn *c;
 	struct op *o;
 	__u64 left;
 };
 
 static long walk_step(__u32 i, struct walk *w)
 {
+	struct conn *c = w->c;
 	struct op *o = w->o;
-	struct half *h = o->half;
+	struct half *h = &c->half[o->dir & 1];
 	__u64 n = w->left;
 
 	if (n == 0)
@@ -260,31 +248,44 @@ static long walk_step(__u32 i, struct walk *w)
 			n = h->body_left;
 		h->body_left -= n;
 		w->left -= n;
-		if (emit_bare(o, n))
+		if (emit_edge(c, o, 0, n))
 			return 1;
 		if (w->left && o->readable)
-			skip_bytes(o->b, n);
+			skip_bytes(&c->buffer, n);
 		return 0;
 	}
 	if (!o->readable) {
-		emit_bare(o, n);
+		emit_edge(c, o, 0, n);
 		return 1;
 	}
 	if (n <= SMALL) {
-		emit_small(o, n);
+		emit_small(c, o, n);
 		return 1;
 	}
 	if (h->body || h->burst_cap >= BURST_MAX) {
-		if (emit_edge(o, EDGE_HEAD, n - EDGE_TAIL))
+		if (emit_edge(c, o, EDGE_HEAD, n - EDGE_TAIL))
 			return 1;
-		skip_bytes(o->b, n - EDGE_TAIL - EDGE_HEAD);
-		emit_edge(o, EDGE_TAIL, EDGE_TAIL);
+		skip_bytes(&c->buffer, n - EDGE_TAIL - EDGE_HEAD);
+		emit_edge(c, o, EDGE_TAIL, EDGE_TAIL);
 		return 1;
 	}
-	if (n > GATHER_MAX)
-		n = GATHER_MAX;
+	if (n > PIECE)
+		n = PIECE;
 	w->left -= n;
-	return emit_head_piece(o, n) ? 1 : 0;
+	return emit_head_piece(c, o, n) ? 1 : 0;
+}
+
+/* An operation of more than SMALL bytes, or in the middle of a body. */
+__noinline int emit_large(struct conn *c, struct op *o, __u32 len)
+{
+	struct walk w = {.c = c, .o = o, .left = len};
+
+	if (!c || !o)
+		return -1;
+	if (c->half[o->dir & 1].burst_cap && c->half[o->dir & 1].tail == CRLFCRLF)
+		c->half[o->dir & 1].body = true;
+	bpf_loop(MAX_STEPS, walk_step, &w, 0);
+	return 0;
 }
 
 #endif

@@ -376,7 +376,6 @@ impl Session {
                 "records.malformed",
                 self.shared.malformed.load(Ordering::Relaxed),
             ),
-            ("records.segments", maps.counter(counter::COUNT_SEGMENTS.0)),
             (
                 "records.lost.segment",
                 maps.counter(counter::COUNT_LOST_SEGMENT.0),
