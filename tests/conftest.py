@@ -1,10 +1,13 @@
 """What all tests share: markers, longer patience for tests that build real servers, a last look at the kernel."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.testbed import agent as agents
+from tests.testbed.cgroups import cgroup
 from tests.testbed.process import eventually
 
 E2E = Path(__file__).parent / "e2e"
@@ -22,7 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nothing_stays_attached() -> object:
+def _only_ours() -> Iterator[None]:
+    if not os.environ.get("TESTBED_ONLY_OURS"):
+        yield
+        return
+    with cgroup(f"otel-ebpf-tests-{os.getpid()}", os.getpid()) as path:
+        agents.only_cgroup = path
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_stays_attached() -> Iterator[None]:
     yield
     seen = agents.programs_seen
     if seen:

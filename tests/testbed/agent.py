@@ -25,6 +25,10 @@ REPOSITORY = Path(__file__).parents[2]
 COMMAND = REPOSITORY / ".venv" / "bin" / "otel-ebpf"
 ATTACHED = re.compile(r"^.*\b(attached|watching)\b.*$", re.MULTILINE | re.IGNORECASE)
 
+# On a machine where other things go on, $TESTBED_ONLY_OURS makes tests/conftest.py put the tests into a cgroup of their
+# own, and agents watch that. Without it they watch everything, as users do.
+only_cgroup = ""
+
 # BPF programs of every agent that the tests have started: none may outlive its agent.
 programs_seen: set[int] = set()
 
@@ -65,8 +69,8 @@ def fence() -> Iterator[Fence]:
     """A fence that stands."""
 
     def handle(conn: socket.socket) -> None:
-        wire.read_head(conn)
-        conn.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        while wire.read_head(conn):
+            conn.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     with wire.serving(handle) as address:
         yield Fence(address)
@@ -147,6 +151,8 @@ def running(
     options = ("--quiet", "--output", "json", *options)
     if "--config" not in options:
         options = (*options, "--spans-per-second", str(spans_per_second))
+        if only_cgroup and "--cgroup" not in options:
+            options = (*options, "--cgroup", only_cgroup)
     with tempfile.TemporaryDirectory(prefix="otel-ebpf-agent-") as temporary:
         program = Program(
             [COMMAND, "run", *options],

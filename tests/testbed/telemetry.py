@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 SERVER, CLIENT = 2, 3
 UNSET, OK, ERROR = 0, 1, 2
@@ -52,11 +53,12 @@ class Span:
 
     @property
     def path(self) -> str:
-        return str(self.attributes.get("url.path", ""))
+        """Of the request's URL; client spans carry it whole."""
+        return str(self.attributes.get("url.path") or urlsplit(str(self.attributes.get("url.full", ""))).path)
 
     @property
     def query(self) -> str:
-        return str(self.attributes.get("url.query", ""))
+        return str(self.attributes.get("url.query") or urlsplit(str(self.attributes.get("url.full", ""))).query)
 
     @property
     def status_code(self) -> int:
@@ -73,8 +75,7 @@ class Span:
     @property
     def tag(self) -> str:
         """The value of `t` in the query: how the tests find their own requests."""
-        target = self.query or str(self.attributes.get("url.full", "")).partition("?")[2]
-        return next((part[2:] for part in target.split("&") if part.startswith("t=")), "")
+        return next((part[2:] for part in self.query.split("&") if part.startswith("t=")), "")
 
 
 @dataclass(frozen=True, slots=True)

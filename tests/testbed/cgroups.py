@@ -1,0 +1,32 @@
+"""Cgroups of the tests' own, on the cgroup2 file system."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.testbed.process import eventually
+
+
+@contextmanager
+def cgroup(name: str, pid: int) -> Iterator[str]:
+    """Puts a process (and what it starts from then on) into a new cgroup for a while; yields the cgroup's path."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    root = next((Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)
+    assert root, "no cgroup2 file system is mounted"
+    line = next(line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line.startswith("0::"))
+    before = root / line[3:].lstrip("/") / "cgroup.procs"
+    folder = root / name
+    folder.mkdir()
+    (folder / "cgroup.procs").write_text(str(pid))
+    try:
+        yield f"/{name}"
+    finally:
+        before.write_text(str(pid))
+
+        def removed() -> bool:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            return not folder.exists()
+
+        eventually(removed, f"{folder} is empty and can go", 5)
