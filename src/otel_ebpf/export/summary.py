@@ -44,14 +44,24 @@ class Total:
         grown = self.buckets + [0] * (len(duration.buckets) - len(self.buckets))
         self.buckets = [have + more for have, more in zip(grown, duration.buckets, strict=True)]
 
+    @property
+    def mean_s(self) -> float:
+        """Exact."""
+        return self.sum_s / self.count if self.count else 0.0
+
     def quantile(self, fraction: float, bounds: Sequence[float]) -> float:
-        """Estimated seconds: where in its bucket, on a logarithmic scale, the bucket cut to [min, max]."""
+        """Estimated seconds: where in its bucket, on a logarithmic scale.
+
+        The first bucket ends at 5 ms, which is a long time for many servers. So the bucket is cut to [min, max],
+        and to what the mean allows: no more than 1 - fraction of all can be above (mean - min) / (1 - fraction).
+        """
         rank, below = fraction * self.count, 0
+        limit = self.min_s + (self.mean_s - self.min_s) / (1 - fraction)
         for index, count in enumerate(self.buckets):
             if count and below + count >= rank:
                 low = max(self.min_s, bounds[index - 1] if index else 0.0, 1e-9)
-                high = max(low, min(self.max_s, bounds[index] if index < len(bounds) else self.max_s))
-                return low * math.pow(high / low, (rank - below) / count)
+                high = min(self.max_s, limit, bounds[index] if index < len(bounds) else self.max_s)
+                return low * math.pow(max(high, low) / low, (rank - below) / count)
             below += count
         return self.max_s
 
@@ -121,7 +131,7 @@ class Summary:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
         for heading in ("service", "role", "method", "route"):
             table.add_column(heading, overflow="ellipsis", no_wrap=heading != "route")
-        for heading in ("requests", "errors", "p50", "p99", "bytes"):
+        for heading in ("requests", "errors", "mean", "~p50", "~p99", "bytes"):
             table.add_column(heading, justify="right", no_wrap=True)
         for (service, role, method, route), total in list(self.totals.items())[:_ROWS]:
             table.add_row(
@@ -131,6 +141,7 @@ class Summary:
                 Text(printable(route) or "-"),
                 f"{total.count:,}",
                 Text(f"{total.errors:,}", "red" if total.errors else ""),
+                duration_text(total.mean_s),
                 duration_text(total.quantile(0.5, self.bounds)),
                 duration_text(total.quantile(0.99, self.bounds)),
                 bytes_text(total.bytes),
@@ -174,6 +185,7 @@ class Summary:
                 "route": route or None,
                 "requests": total.count,
                 "errors": total.errors,
+                "mean_s": total.mean_s,
                 "p50_s": total.quantile(0.5, self.bounds),
                 "p99_s": total.quantile(0.99, self.bounds),
                 "body_bytes": int(total.bytes),

@@ -58,6 +58,7 @@ class TextLines:
     _LIMIT = (20, 47, 8, 48, 18)
     # time, duration, bytes, and two blanks between each of the eight columns
     _FIXED = 12 + 8 + 8 + 2 * 7
+    _SHORTEST_TARGET = 12
 
     def __init__(self, *, colours: ColorSystem | None, width: int) -> None:
         self._colours = colours
@@ -78,18 +79,32 @@ class TextLines:
         service, peers, method, route, status = (
             cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True)
         )
-        return "  ".join(
-            (
-                self._paint(clock, _DIM),
-                self._paint(service, _BOLD),
-                peers,
-                self._paint(method, _BOLD),
-                route,
-                self._paint(status, _status_style(line)),
-                duration_text(line.duration_ns / 1e9).rjust(8),
-                bytes_text(line.response_body_bytes).rjust(8) + "\n",
-            )
+        return (
+            "  ".join(
+                (
+                    self._paint(clock, _DIM),
+                    self._paint(service, _BOLD),
+                    peers,
+                    self._paint(method, _BOLD),
+                    route,
+                    self._paint(status, _status_style(line)),
+                    duration_text(line.duration_ns / 1e9).rjust(8),
+                    bytes_text(line.response_body_bytes).rjust(8),
+                    self._paint(self._target(line), _DIM),
+                )
+            ).rstrip()
+            + "\n"
         )
+
+    def _target(self, line: Line) -> str:
+        """The path as sent, where the route does not say it all: whole in a file, on a terminal what fits."""
+        if line.target == (line.route or line.target):
+            return ""
+        target = printable(line.target)
+        if not self._width:
+            return target
+        room = self._width - self._FIXED - sum(self._widths) - 2
+        return target if len(target) <= room else target[: room - 1] + "…" if room >= self._SHORTEST_TARGET else ""
 
     def _fit(self, cells: list[str]) -> None:
         for index, cell in enumerate(cells):

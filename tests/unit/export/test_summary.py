@@ -123,3 +123,12 @@ def test_json_is_one_object_on_a_line() -> None:
     assert record["unaccounted"] == 0
     assert record["routes"][0]["requests"] == 10
     assert (record["routes"][1]["method"], record["routes"][1]["route"]) == (None, "(other)")
+
+
+def test_the_mean_tells_what_a_wide_bucket_hides() -> None:
+    total = Total()
+    buckets = (10_000, *(0,) * len(BOUNDS))
+    total.add(Series(duration=Histogram(10_000, 10_000 * 0.000_015, 0.000_005, 0.004_9, buckets)))
+    assert total.mean_s == pytest.approx(0.000_015)
+    assert 0.000_005 < total.quantile(0.5, BOUNDS) < 0.000_025
+    assert total.quantile(0.99, BOUNDS) < 0.001_1

@@ -23,7 +23,7 @@ PLAIN = TextLines(colours=None, width=0)
 
 def test_a_line_has_it_all_in_order() -> None:
     words = TextLines(colours=None, width=0)(Line(), SHOP).split()
-    assert " ".join(words[1:]) == "shop 10.0.0.5:51234 → 10.0.0.9:80 GET /orders/{id} 200 1.25 ms 612 B"
+    assert " ".join(words[1:]) == "shop 10.0.0.5:51234 → 10.0.0.9:80 GET /orders/{id} 200 1.25 ms 612 B /orders/17"
     assert len(words[0]) == len("12:34:56.789")
 
 
@@ -33,7 +33,7 @@ def test_columns_stay_in_line() -> None:
     lines(wide, SHOP)
     one, other = lines(Line(), SHOP), lines(wide, SHOP)
     assert one.index("GET") == other.index("GET")
-    assert len(one) == len(other)
+    assert one.index(" B") == other.index(" B")
 
 
 def test_what_has_no_route_shows_its_path_and_what_has_no_status_its_error() -> None:
@@ -53,7 +53,17 @@ def test_colours_only_if_asked_for_and_by_kind_of_status() -> None:
 def test_on_a_terminal_a_line_stays_one_line() -> None:
     lines = TextLines(colours=None, width=130)
     for length in (5, 50, 500):
-        assert len(lines(Line(route="/" + "x" * length), SHOP).rstrip("\n")) <= 130
+        line = Line(route="/" + "x" * length, target="/" + "y" * length)
+        assert len(lines(line, SHOP).rstrip("\n")) <= 130
+    wide = TextLines(colours=None, width=170)(Line(target="/orders/17?" + "z" * 100), SHOP)
+    assert len(wide) == 171
+    assert "/orders/17?z" in wide
+    assert wide.endswith("…\n")
+
+
+def test_a_path_that_is_its_route_is_not_said_twice() -> None:
+    for route in ("", "/orders"):
+        assert PLAIN(Line(route=route, target="/orders"), SHOP).count("/orders") == 1
 
 
 @pytest.mark.parametrize("sent", ["\x1b[2J", "\r\n", "\x00", "\x9b31m", "\u202e", "\ud800", "\x7f"])
