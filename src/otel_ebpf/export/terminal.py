@@ -112,7 +112,7 @@ class TextLines:
         if self._width:
             # On a terminal the route gives way, so that a line stays one line where it can.
             others = self._FIXED + sum(self._widths) - self._widths[3]
-            self._widths[3] = max(self._START[3], min(self._LIMIT[3], self._width - others))
+            self._widths[3] = min(self._widths[3], max(self._START[3], self._width - others))
             for index in (0, 3):
                 if len(cells[index]) > self._widths[index]:
                     cells[index] = cells[index][: self._widths[index] - 1] + "…"
