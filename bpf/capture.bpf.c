@@ -160,7 +160,7 @@ static __always_inline void begin_burst(struct conn *c, struct op *o)
 	h->burst_ts = o->ts;
 	h->burst_cap = 0;
 	h->tail = 0;
-	h->body = false;
+	h->body = BODY_NONE;
 	if (c->response_dir && c->response_dir != o->dir + 1) { /* a new request, or more of a body */
 		c->half[(o->dir + 1) & 1].body_left = 0;	/* a HEAD's Content-Length, say */
 		if (!h->body_left) {
@@ -238,7 +238,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		lost_record(c, &o);
 		return 0;
 	}
-	if (ret <= SMALL && !c->half[dir & 1].body_left && o.readable)
+	if (ret <= SMALL && o.readable && !c->half[dir & 1].body_left && c->half[dir & 1].body != BODY_CHUNKED)
 		return emit_small(c, &o, ret);
 	return emit_large(c, &o, ret);
 }

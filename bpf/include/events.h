@@ -131,6 +131,21 @@ struct overflow_value {
 	__u64 buckets[DURATION_BUCKETS]; /* bounds: the conventions' */
 };
 
+/* What the bytes behind a head are, as far as capture knows. */
+enum body {
+	BODY_NONE = 0, /* in a head, or not known: take all */
+	BODY_OPAQUE,   /* of unknown length: edges only */
+	BODY_CHUNKED,  /* at the first line of a chunk once body_left is 0 */
+};
+
+enum chunk_line {
+	LINE_START = 0,
+	LINE_DIGITS,
+	LINE_EXTENSION,
+	LINE_AFTER_DATA, /* the line end of the chunk before comes first */
+	LINE_WHOLE,
+};
+
 /* One direction of a connection. */
 struct half {
 	__u64 off;	/* stream bytes so far */
@@ -138,9 +153,11 @@ struct half {
 	__u32 seq;	/* TCP: sequence number that belongs to `off` */
 	__u32 burst_cap; /* bytes captured of this burst */
 	__u64 body_left; /* bytes of a body of known length still to come */
-	__u32 tail;	/* the last four captured bytes */
-	__u8 body;	/* the head is over, its body's length is not known here: capture edges only */
-	__u8 pad[3];
+	__u64 chunk;	 /* the size being read off a chunk's first line */
+	__u32 tail;	 /* the last four captured bytes */
+	__u8 body;	 /* enum body */
+	__u8 chunk_line; /* enum chunk_line */
+	__u8 pad[2];
 };
 
 /* Where the bytes of the operation at hand are. iovcnt 0: `base` is the buffer itself; else `base` is an array

@@ -8,7 +8,8 @@
  *   up to SMALL bytes         all of it: no scan is cheaper than the copy
  *   more, in a head           pieces of PIECE until the blank line, BURST_MAX at most
  *   more, in a body           of known length: nothing, until the next message begins;
- *                             else the first and the last bytes (chunk sizes, the last chunk)
+ *                             chunked: each chunk's first line;
+ *                             else the first and the last bytes
  */
 #ifndef OTEL_EBPF_WALK_H
 #define OTEL_EBPF_WALK_H
@@ -21,7 +22,8 @@
 #define EDGE_MAX 256
 #define EDGE_HEAD 256
 #define EDGE_TAIL 64
-#define MAX_STEPS 96
+#define MAX_STEPS 1024
+#define PEEK 32
 
 /* In a map and not on the stack: the verifier would follow every value through the loop. Nobody else can run
  * on this CPU meanwhile, and if somebody could it would cost copies.
@@ -141,12 +143,14 @@ static __always_inline void judge_head(struct conn *c, struct op *o, const struc
 	if (!s->head_end)
 		return;
 	if (s->chunked) {
-		h->body = true;
+		h->body = c->buffer.iovcnt ? BODY_OPAQUE : BODY_CHUNKED;
+		h->chunk_line = LINE_START;
+		h->chunk = 0;
 	} else if (s->length_at) {
 		/* a body that ends within this piece: the next message begins there, go on taking all */
 		h->body_left = s->length > after ? s->length - after : 0;
 	} else if (c->response_dir == o->dir + 1) {
-		h->body = true;
+		h->body = BODY_OPAQUE;
 	}
 }
 
@@ -216,16 +220,90 @@ static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len,
 		}
 		judge_head(c, o, s, cap);
 		h->tail = last_four(e, cap, PIECE);
+		if (h->body == BODY_CHUNKED) { /* the chunks are walked from their beginning */
+			c->buffer.base -= cap - s->head_end;
+			len = cap = s->head_end;
+			e->cap = e->adv = cap;
+		}
 	}
 	submit(c, o, e);
-	return 0;
+	return len;
 }
 
+/* Bytes taken, or negative. */
 __noinline int emit_head_piece(struct conn *c, struct op *o, __u32 len)
 {
 	if (!c || !o)
 		return -1;
 	return c->buffer.iovcnt ? emit_scanned(c, o, len, true) : emit_scanned(c, o, len, false);
+}
+
+/* Reads on in a chunk's first line. Returns how many of the `n` bytes belong to it, and says in half.chunk_line
+ * whether it goes on; negative if this is no such line.
+ */
+__noinline int read_chunk_line(struct conn *c, struct op *o, __u32 n)
+{
+	struct half *h;
+	__u8 s[PEEK];
+	__u32 i;
+
+	if (!c || !o || n == 0)
+		return -1;
+	h = &c->half[o->dir & 1];
+	if (n > PEEK)
+		n = PEEK;
+	if (bpf_probe_read_user(s, n, (void *)c->buffer.base))
+		return -1;
+	for (i = 0; i < PEEK; i++) {
+		__u8 b = s[i], digit = 16;
+
+		if (i >= n)
+			return n;
+		if (b >= '0' && b <= '9')
+			digit = b - '0';
+		else if (lower(b) >= 'a' && lower(b) <= 'f')
+			digit = lower(b) - 'a' + 10;
+		if (h->chunk_line == LINE_AFTER_DATA) {
+			if (b == '\n')
+				h->chunk_line = LINE_START;
+			else if (b != '\r')
+				return -1;
+			continue;
+		}
+		if (b == '\n') {
+			if (h->chunk_line == LINE_START)
+				return -1;
+			h->chunk_line = LINE_WHOLE;
+			return i + 1;
+		}
+		if (h->chunk_line == LINE_EXTENSION)
+			continue;
+		if (digit < 16 && h->chunk < (1ULL << 56)) {
+			h->chunk = h->chunk * 16 + digit;
+			h->chunk_line = LINE_DIGITS;
+		} else if (h->chunk_line == LINE_DIGITS && (b == ';' || b == '\r' || b == ' ' || b == '\t')) {
+			h->chunk_line = LINE_EXTENSION;
+		} else {
+			return -1;
+		}
+	}
+	return PEEK;
+}
+
+/* Does a message begin here? "HTTP/1", or a method in capitals and a space. */
+__noinline int at_message(struct conn *c)
+{
+	__u8 s[16] = {};
+	__u32 i;
+
+	if (!c || c->buffer.iovcnt || bpf_probe_read_user(s, sizeof(s), (void *)c->buffer.base))
+		return 0;
+	if (s[0] == 'H' && s[1] == 'T' && s[2] == 'T' && s[3] == 'P' && s[4] == '/' && s[5] == '1')
+		return 1;
+	for (i = 0; i < sizeof(s); i++)
+		if (s[i] < 'A' || s[i] > 'Z')
+			break;
+	return i >= 3 && i < sizeof(s) && s[i] == ' ';
 }
 
 struct walk {
@@ -234,12 +312,50 @@ struct walk {
 	__u64 left;
 };
 
+/* One chunk's first line, with the chunk as far as this operation has it. */
+static __always_inline long walk_chunk(struct walk *w)
+{
+	struct conn *c = w->c;
+	struct op *o = w->o;
+	struct half *h = &c->half[o->dir & 1];
+	__u64 n = w->left, chunk;
+	int line = c->buffer.iovcnt ? -1 : read_chunk_line(c, o, n > PEEK ? PEEK : n);
+
+	if (line <= 0) {
+		h->body = at_message(c) ? BODY_NONE : BODY_OPAQUE;
+		return 0;
+	}
+	if (h->chunk_line != LINE_WHOLE) { /* goes on behind what there is to see */
+		w->left -= line;
+		return emit_edge(c, o, line, line) ? 1 : 0;
+	}
+	chunk = h->chunk;
+	h->chunk = 0;
+	h->chunk_line = LINE_AFTER_DATA;
+	if (chunk == 0) { /* the last one: trailers, as in a head, and perhaps the next message */
+		h->body = BODY_NONE;
+		w->left -= line;
+		return emit_edge(c, o, line, line) ? 1 : 0;
+	}
+	chunk += line;
+	if (chunk < n)
+		n = chunk;
+	h->body_left = chunk - n;
+	w->left -= n;
+	if (emit_edge(c, o, line, n))
+		return 1;
+	if (w->left)
+		skip_bytes(&c->buffer, n - line);
+	return 0;
+}
+
 static long walk_step(__u32 i, struct walk *w)
 {
 	struct conn *c = w->c;
 	struct op *o = w->o;
 	struct half *h = &c->half[o->dir & 1];
 	__u64 n = w->left;
+	int done;
 
 	if (n == 0)
 		return 1;
@@ -255,36 +371,49 @@ static long walk_step(__u32 i, struct walk *w)
 		return 0;
 	}
 	if (!o->readable) {
+		h->body = BODY_OPAQUE;
 		emit_edge(c, o, 0, n);
 		return 1;
 	}
+	if (h->body == BODY_CHUNKED)
+		return walk_chunk(w);
 	if (n <= SMALL) {
 		emit_small(c, o, n);
 		return 1;
 	}
-	if (h->body || h->burst_cap >= BURST_MAX) {
+	if (h->body == BODY_OPAQUE || h->burst_cap >= BURST_MAX) {
 		if (emit_edge(c, o, EDGE_HEAD, n - EDGE_TAIL))
 			return 1;
 		skip_bytes(&c->buffer, n - EDGE_TAIL - EDGE_HEAD);
 		emit_edge(c, o, EDGE_TAIL, EDGE_TAIL);
 		return 1;
 	}
-	if (n > PIECE)
-		n = PIECE;
-	w->left -= n;
-	return emit_head_piece(c, o, n) ? 1 : 0;
+	done = emit_head_piece(c, o, n > PIECE ? PIECE : n);
+	if (done <= 0)
+		return 1;
+	w->left -= done;
+	return 0;
 }
 
 /* An operation of more than SMALL bytes, or in the middle of a body. */
 __noinline int emit_large(struct conn *c, struct op *o, __u32 len)
 {
 	struct walk w = {.c = c, .o = o, .left = len};
+	struct half *h;
 
 	if (!c || !o)
 		return -1;
-	if (c->half[o->dir & 1].burst_cap && c->half[o->dir & 1].tail == CRLFCRLF)
-		c->half[o->dir & 1].body = true;
+	h = &c->half[o->dir & 1];
+	if (h->burst_cap && h->tail == CRLFCRLF && h->body == BODY_NONE) {
+		/* a body after a head that was taken unread; whether it is chunked shows at once */
+		h->body = BODY_CHUNKED;
+		h->chunk_line = LINE_START;
+		h->chunk = 0;
+		h->tail = 0;
+	}
 	bpf_loop(MAX_STEPS, walk_step, &w, 0);
+	if (w.left) /* more steps than there may be: a hole */
+		h->body = BODY_OPAQUE;
 	return 0;
 }
 
