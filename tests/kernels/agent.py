@@ -112,15 +112,15 @@ def running(
             agent.program.end(signal.SIGKILL)
 
 
-def bpf_program_ids() -> set[int]:
-    """All BPF programs that the kernel holds, whoever loaded them."""
-    listed = subprocess.run(["bpftool", "-j", "prog", "show"], capture_output=True, text=True, check=True).stdout
-    return {row["id"] for row in json.loads(listed)}
+def wait_unloaded(programs: Sequence[BpfProgram], timeout_s: float = 10) -> None:
+    """Until the kernel holds none of these any more: it frees them a moment after their owner's end."""
+    ids = {program.id for program in programs}
 
+    def gone() -> bool:
+        listed = subprocess.run(["bpftool", "-j", "prog", "show"], capture_output=True, text=True, check=True).stdout
+        return not ids & {row["id"] for row in json.loads(listed)}
 
-def wait_detached(before: set[int], timeout_s: float = 10) -> None:
-    """Until no program is there that was not there before; the kernel frees them a moment after their owner's end."""
-    eventually(lambda: bpf_program_ids() <= before, "every BPF program of the agent is gone", timeout_s)
+    eventually(gone, "every BPF program of the agent is gone", timeout_s)
 
 
 @contextmanager
