@@ -15,7 +15,7 @@ fn http1() {
 }
 
 /// Long cases are cut at this many places at most.
-const PLACES: usize = 600;
+const PLACES: usize = 300;
 
 fn check<P: Parser>(case: &Case, parser: impl Fn() -> P) {
     let whole = expect(case, &parser, &case.steps, "whole");

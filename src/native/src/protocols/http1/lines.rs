@@ -11,6 +11,7 @@ pub(super) struct LineEnds<'a> {
 }
 
 const BLOCK: usize = 64;
+const QUARTER: usize = 16;
 
 impl<'a> LineEnds<'a> {
     #[inline(always)]
@@ -18,7 +19,7 @@ impl<'a> LineEnds<'a> {
         Self {
             bytes,
             block: 0,
-            mask: mask_of(bytes),
+            mask: mask_at(bytes, 0),
         }
     }
 }
@@ -30,9 +31,12 @@ impl Iterator for LineEnds<'_> {
     fn next(&mut self) -> Option<usize> {
         while self.mask == 0 {
             // At the end this stays put, so that asking again does not run away.
-            let rest = self.bytes.get(self.block + BLOCK..)?;
-            self.block += BLOCK;
-            self.mask = mask_of(rest);
+            let next = self.block + BLOCK;
+            if next >= self.bytes.len() {
+                return None;
+            }
+            self.block = next;
+            self.mask = mask_at(self.bytes, next);
         }
         let end = self.block + self.mask.trailing_zeros() as usize;
         self.mask &= self.mask - 1;
@@ -40,44 +44,61 @@ impl Iterator for LineEnds<'_> {
     }
 }
 
-/// Of the first `BLOCK` bytes.
+/// Of the block at `at`, which may be cut short by the end.
 #[inline(always)]
-fn mask_of(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<BLOCK>() {
-        Some(block) => mask(block),
-        None => {
-            let mut last = [0; BLOCK];
-            last[..bytes.len()].copy_from_slice(bytes);
-            mask(&last)
-        }
+fn mask_at(bytes: &[u8], at: usize) -> u64 {
+    let rest = bytes.get(at..).unwrap_or_default();
+    if let Some(block) = rest.first_chunk::<BLOCK>() {
+        return block_mask(block);
+    }
+    // The end of the last block that can be loaded whole, of which the other bytes were seen already.
+    if let Some(last) = bytes.last_chunk::<BLOCK>() {
+        return block_mask(last) >> ((BLOCK - rest.len()) % BLOCK);
+    }
+    let mut bits = 0;
+    let mut from = 0;
+    while let Some(quarter) = rest.get(from..).and_then(|rest| rest.first_chunk()) {
+        bits |= mask(quarter) << from;
+        from += QUARTER;
+    }
+    bits | match (rest.len() - from, rest.last_chunk()) {
+        (0, _) => 0,
+        (left, Some(last)) => (mask(last) >> (QUARTER - left)) << from,
+        (_, None) => portable_mask(rest),
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn mask(block: &[u8; BLOCK]) -> u64 {
-    use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
-    let quarter = |at: usize| {
-        // SAFETY: SSE2 is part of x86_64, and 16 bytes at 0, 16, 32 and 48 are within the 64 of the block; the
-        // load needs no alignment.
-        let bits = unsafe {
-            let bytes = _mm_loadu_si128(block.as_ptr().add(at).cast());
-            _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\n' as i8)))
-        };
-        u64::from(bits as u16) << at
+fn block_mask(block: &[u8; BLOCK]) -> u64 {
+    let quarter = |i: usize| {
+        block[i..]
+            .first_chunk()
+            .map_or(0, |quarter| mask(quarter) << i)
     };
     quarter(0) | quarter(16) | quarter(32) | quarter(48)
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn mask(block: &[u8; BLOCK]) -> u64 {
-    portable_mask(block)
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn mask(quarter: &[u8; QUARTER]) -> u64 {
+    use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+    // SAFETY: SSE2 is part of x86_64, and an unaligned load of 16 bytes from an array of 16 is in bounds.
+    let bits = unsafe {
+        let bytes = _mm_loadu_si128(quarter.as_ptr().cast());
+        _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\n' as i8)))
+    };
+    u64::from(bits as u16)
 }
 
-#[cfg(any(test, not(target_arch = "x86_64")))]
-fn portable_mask(block: &[u8; BLOCK]) -> u64 {
-    block
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn mask(quarter: &[u8; QUARTER]) -> u64 {
+    portable_mask(quarter)
+}
+
+/// Of up to 64 bytes.
+fn portable_mask(bytes: &[u8]) -> u64 {
+    bytes
         .iter()
         .rev()
         .fold(0, |mask, &byte| (mask << 1) | u64::from(byte == b'\n'))
@@ -103,18 +124,11 @@ mod tests {
 
     #[test]
     fn both_masks_agree() {
-        for pattern in [
-            0,
-            1,
-            u64::MAX,
-            1 << 63,
-            0x8000_0001_0001_8000,
-            0x0123_4567_89ab_cdef,
-        ] {
+        for pattern in 0..=u16::MAX {
             let bit = |i: usize| (pattern >> i) & 1 == 1;
             let block = std::array::from_fn(|i| if bit(i) { b'\n' } else { b'x' });
-            assert_eq!(portable_mask(&block), pattern);
-            assert_eq!(mask(&block), pattern);
+            assert_eq!(portable_mask(&block), u64::from(pattern));
+            assert_eq!(mask(&block), u64::from(pattern));
         }
     }
 }

@@ -29,6 +29,8 @@ const KEEP: usize = 16 * 1024;
 pub(super) struct Pending {
     /// Where its head begins, counted from the first byte that ever stood in `text`.
     at: usize,
+    /// How long its text is.
+    len: usize,
     start_ns: u64,
     request: Request,
     pub body_bytes: u64,
@@ -79,34 +81,30 @@ impl Work {
 
     /// Puts a request at the queue's end; false when there is no room for it.
     #[inline]
-    pub(super) fn push(&mut self, start_ns: u64, head: &[u8], mut request: Request) -> bool {
+    pub(super) fn push(&mut self, start_ns: u64, head: &[u8], request: &mut Request) -> bool {
         if self.queue.len() >= MAX_PENDING || self.text.len() + head.len() > MAX_TEXT {
             return false;
         }
-        let at = self.gone + self.text.len();
-        if head.len() <= COPY_WHOLE {
+        let start = self.text.len();
+        if head.len() <= COPY_WHOLE && request.tracestates < 2 {
             self.text.extend_from_slice(head);
         } else {
-            self.copy_parts(head, &mut request);
-        }
-        if request.tracestates > 1 {
-            let start = self.text.len();
-            head::join_tracestates(head, &mut self.text);
-            request.tracestate = Span::new(self.gone + start - at, self.text.len() - start);
+            self.copy_parts(head, request);
         }
         self.queue.push_back(Pending {
-            at,
+            at: self.gone + start,
+            len: self.text.len() - start,
             start_ns,
-            request,
+            request: *request,
             body_bytes: 0,
         });
         true
     }
 
-    /// Copies only what is kept of a long head.
+    /// Copies only what is kept of a head: never more than the head, so that offsets fit.
     #[cold]
     fn copy_parts(&mut self, head: &[u8], request: &mut Request) {
-        let base = self.text.len();
+        let start = self.text.len();
         let parts = [
             &mut request.method,
             &mut request.target,
@@ -115,23 +113,31 @@ impl Work {
             &mut request.forwarded_for,
             &mut request.forwarded_proto,
             &mut request.traceparent,
-            &mut request.tracestate,
         ];
         for part in parts {
             if let Some(bytes) = part.of(head) {
-                *part = Span::new(self.text.len() - base, bytes.len());
+                *part = Span::new(self.text.len() - start, bytes.len());
                 self.text.extend_from_slice(bytes);
             }
+        }
+        if request.tracestates > 0 {
+            let at = self.text.len();
+            head::join_tracestates(head, &mut self.text);
+            request.tracestate = Span::new(at - start, self.text.len() - at);
         }
     }
 
     /// Takes the oldest request off the queue and shows it, with its end, to `report`.
     #[inline]
     pub(super) fn finish(&mut self, outcome: Outcome, report: impl FnOnce(&Exchange<'_>)) {
-        let Some(pending) = self.queue.pop_front() else {
+        let Some(pending) = self.queue.front() else {
             return;
         };
-        let text = self.text.get(pending.at - self.gone..).unwrap_or_default();
+        let start = pending.at - self.gone;
+        let text = self
+            .text
+            .get(start..start + pending.len)
+            .unwrap_or_default();
         let request = &pending.request;
         report(&Exchange {
             start_ns: pending.start_ns,
@@ -152,6 +158,7 @@ impl Work {
                 response_body_bytes: outcome.body_bytes,
             }),
         });
+        self.queue.pop_front();
         self.forget_text();
     }
 

@@ -1,0 +1,218 @@
+//! The response side: finds responses and answers the oldest request in flight with them.
+
+use super::body::{Body, Outcome as BodyOutcome};
+use super::framing::{Extent, Framing};
+use super::head::{self, Method, Parsed};
+use super::pending::{work, Outcome};
+use super::scan::{self, HeadScan, Scan};
+use super::{skip_line_ends, Connection, ResponseSide};
+use crate::exchange::{ErrorKind, Parser, Sink, Verdict};
+
+impl Connection {
+    pub(super) fn response_data(
+        &mut self,
+        ts_ns: u64,
+        mut bytes: &[u8],
+        sink: &mut dyn Sink,
+    ) -> Verdict {
+        if let ResponseSide::Body(Body::Lost(_)) = self.response {
+            if self.matched && self.in_flight() > 1 && scan::starts_with_status_line(bytes) {
+                self.finish_response(self.response_end_ns, None, sink);
+                self.response = ResponseSide::Start;
+            }
+        }
+        while !bytes.is_empty() {
+            match self.response {
+                ResponseSide::Start => {
+                    bytes = skip_line_ends(bytes);
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    match head::response(bytes) {
+                        Parsed::Whole(len, (status, framing)) => {
+                            bytes = &bytes[len..];
+                            let verdict = self.answer(ts_ns, status, framing, sink);
+                            if verdict != Verdict::Continue {
+                                return verdict;
+                            }
+                        }
+                        Parsed::More => {
+                            self.response = ResponseSide::Head {
+                                scan: HeadScan::START,
+                                guess: false,
+                            };
+                        }
+                        Parsed::Bad => return self.not_a_response(ts_ns, None, sink),
+                    }
+                }
+                ResponseSide::Head { mut scan, guess } => {
+                    let work = work(&mut self.work);
+                    match scan.response(bytes, &mut work.response_head) {
+                        Scan::More => {
+                            self.response = ResponseSide::Head { scan, guess };
+                            return Verdict::Continue;
+                        }
+                        Scan::End(used) => {
+                            bytes = &bytes[used..];
+                            let parsed = head::response(&work.response_head);
+                            work.response_head.clear();
+                            let Parsed::Whole(_, (status, framing)) = parsed else {
+                                return Verdict::NotMine;
+                            };
+                            let verdict = self.answer(ts_ns, status, framing, sink);
+                            if verdict != Verdict::Continue {
+                                return verdict;
+                            }
+                        }
+                        Scan::TooLong if scan.started() => {
+                            self.give_up_response(sink);
+                            return Verdict::Continue;
+                        }
+                        Scan::TooLong | Scan::Bad if guess => {
+                            work.response_head.clear();
+                            self.response = ResponseSide::Resync;
+                            return Verdict::Continue;
+                        }
+                        Scan::TooLong | Scan::Bad => return self.not_a_response(ts_ns, None, sink),
+                    }
+                }
+                ResponseSide::Body(mut body) => {
+                    let step = body.data(bytes);
+                    bytes = &bytes[step.used as usize..];
+                    self.response_body_bytes =
+                        self.response_body_bytes.saturating_add(step.payload);
+                    self.response_end_ns = ts_ns;
+                    self.response = ResponseSide::Body(body);
+                    match step.outcome {
+                        BodyOutcome::More => {}
+                        BodyOutcome::Done => self.end_response(sink),
+                        BodyOutcome::Bad => {
+                            let status = Some(self.status).filter(|_| self.matched);
+                            return self.not_a_response(ts_ns, status, sink);
+                        }
+                    }
+                }
+                ResponseSide::Resync => {
+                    if !scan::is_status_prefix(bytes) {
+                        break;
+                    }
+                    self.response = ResponseSide::Head {
+                        scan: HeadScan::START,
+                        guess: true,
+                    };
+                }
+                ResponseSide::Over => break,
+            }
+        }
+        Verdict::Continue
+    }
+
+    pub(super) fn response_gap(
+        &mut self,
+        ts_ns: u64,
+        mut count: u64,
+        sink: &mut dyn Sink,
+    ) -> Verdict {
+        while count > 0 {
+            match self.response {
+                ResponseSide::Body(mut body) => {
+                    let step = body.gap(count);
+                    count -= step.used;
+                    self.response_body_bytes =
+                        self.response_body_bytes.saturating_add(step.payload);
+                    self.response_end_ns = ts_ns;
+                    self.response = ResponseSide::Body(body);
+                    if step.outcome == BodyOutcome::Done {
+                        self.end_response(sink);
+                    }
+                }
+                ResponseSide::Start | ResponseSide::Head { .. } => {
+                    self.give_up_response(sink);
+                    break;
+                }
+                ResponseSide::Resync | ResponseSide::Over => break,
+            }
+        }
+        Verdict::Continue
+    }
+
+    /// A response's head is whole.
+    #[inline(always)]
+    fn answer(
+        &mut self,
+        ts_ns: u64,
+        status: u16,
+        framing: Framing,
+        sink: &mut dyn Sink,
+    ) -> Verdict {
+        let method = self.work.as_ref().and_then(|work| work.front_method());
+        self.response = ResponseSide::Start;
+        if (100..200).contains(&status) && status != 101 {
+            return Verdict::Continue;
+        }
+        self.matched = method.is_some();
+        self.status = status;
+        self.response_body_bytes = 0;
+        self.response_end_ns = ts_ns;
+        if status == 101 || method == Some(Method::Connect) && (200..300).contains(&status) {
+            self.end_response(sink);
+            return Verdict::Ended;
+        }
+        let extent = match (method, status) {
+            (Some(Method::Head), _) | (_, 204 | 304) => Extent::None,
+            _ => framing.of_response(),
+        };
+        match extent {
+            Extent::None => self.end_response(sink),
+            Extent::Some(body) => self.response = ResponseSide::Body(body),
+            Extent::Invalid => return self.not_a_response(ts_ns, Some(status), sink),
+        }
+        Verdict::Continue
+    }
+
+    /// The response under way is whole.
+    #[inline]
+    fn end_response(&mut self, sink: &mut dyn Sink) {
+        self.response = ResponseSide::Start;
+        if self.matched {
+            self.finish_response(self.response_end_ns, None, sink);
+        }
+    }
+
+    #[cold]
+    fn not_a_response(&mut self, ts_ns: u64, status: Option<u16>, sink: &mut dyn Sink) -> Verdict {
+        if self.in_flight() == 0 && self.lossy && self.confirmed {
+            self.response = ResponseSide::Resync;
+            return Verdict::Continue;
+        }
+        if self.in_flight() > 0 && (status.is_none() || self.matched) {
+            let body_bytes = if status.is_some() {
+                self.response_body_bytes
+            } else {
+                0
+            };
+            self.finish(
+                Outcome {
+                    end_ns: ts_ns,
+                    status,
+                    body_bytes,
+                    error: Some(ErrorKind::InvalidResponse),
+                },
+                sink,
+            );
+        }
+        Verdict::NotMine
+    }
+
+    /// A response's head can't be understood whole. Which requests it and what else was lost with it answered
+    /// is anybody's guess.
+    #[cold]
+    fn give_up_response(&mut self, sink: &mut dyn Sink) {
+        if let Some(work) = self.work.as_mut() {
+            work.response_head = Vec::new();
+        }
+        self.lossy = true;
+        self.response = ResponseSide::Resync;
+        self.abandon_all(sink);
+    }
+}
