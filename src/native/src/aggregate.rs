@@ -28,7 +28,7 @@ use crate::conn::ConnInfo;
 use crate::exchange::{Detail, Exchange, Http, Role};
 use crate::otlp::Context;
 use crate::redact;
-use crate::routes::{PathCache, RouteId};
+use crate::routes::{PathCache, RouteId, Routed};
 use connection::{ends, OriginCache};
 use process::{Counts, Drop, Process};
 use series::{Method, SeriesFields, Version};
@@ -82,6 +82,8 @@ impl Default for Settings {
     }
 }
 
+/// Longest authority that can name a server; it is remembered with the connection.
+const MAX_AUTHORITY: usize = 512;
 /// Longest target of a line, in characters.
 const MAX_LINE_TARGET: usize = 2048;
 /// Longest method of a line, in bytes.
@@ -154,6 +156,11 @@ impl Aggregator {
         let address_counts = conn.role == Role::Client || server_metrics_address;
         if self.spans.enabled || address_counts {
             let authority = target.authority.or(http.host).unwrap_or(b"");
+            let authority = if authority.len() > MAX_AUTHORITY {
+                b""
+            } else {
+                authority
+            };
             if conn
                 .cache
                 .origin
@@ -163,18 +170,24 @@ impl Aggregator {
                 conn.cache.origin = Some(OriginCache::new(conn, authority, https));
             }
         }
+        if let (true, Some(known)) = (self.spans.enabled, &mut conn.cache.origin) {
+            known.set_user_agent(http.user_agent.unwrap_or(b""));
+        }
         let address = match &mut conn.cache.origin {
             Some(known) if address_counts => *known
                 .address
                 .get_or_insert_with(|| process.series.address_of(&known.origin)),
             _ => 0,
         };
-        let route = if self.settings.infer_routes && conn.role == Role::Server {
+        let Routed { route, plain } = if self.settings.infer_routes && conn.role == Role::Server {
             let learn = proves_path(http.status);
             self.paths
                 .route(process.incarnation, &mut process.router, target.path, learn)
         } else {
-            RouteId::UNSET
+            Routed {
+                route: RouteId::UNSET,
+                plain: None,
+            }
         };
 
         let fields = SeriesFields {
@@ -223,6 +236,7 @@ impl Aggregator {
                     series: number,
                     fields: &fields,
                     origin: conn.cache.origin.as_ref(),
+                    plain,
                 };
                 let times = (start_unix_ns, start_unix_ns.saturating_add(duration_ns));
                 self.spans

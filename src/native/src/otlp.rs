@@ -145,14 +145,21 @@ pub struct Own<'a> {
     pub url: Url<'a>,
     /// client.address where a proxy told of it.
     pub forwarded_client: Option<&'a str>,
-    /// user_agent.original
-    pub user_agent: Option<&'a [u8]>,
     /// http.request.method_original
     pub method_original: Option<&'a [u8]>,
     /// http.request.body.size
     pub request_body_bytes: u64,
     /// http.response.body.size
     pub response_body_bytes: u64,
+}
+
+impl Own<'_> {
+    #[inline]
+    fn has_rare(&self) -> bool {
+        !self.context.trace_state.is_empty()
+            || self.forwarded_client.is_some()
+            || self.method_original.is_some()
+    }
 }
 
 /// A server knows the path and the query, a client the whole URL.
@@ -164,6 +171,8 @@ pub enum Url<'a> {
         path: &'a [u8],
         /// url.query, without '?'; "" is unset
         query: &'a [u8],
+        /// The path is ASCII without ';'.
+        plain: bool,
     },
     /// url.full, for clients.
     Full {
@@ -183,31 +192,45 @@ pub fn append_span(out: &mut Vec<u8>, shared: [&[u8]; 2], own: &Own<'_>) {
     for fields in shared {
         out.extend_from_slice(fields);
     }
-    append_fixed(out, own);
-    if !own.context.trace_state.is_empty() {
-        wire::append_bytes(out, 3, own.context.trace_state.as_bytes());
-    }
+    let mut head = wire::Head::new();
+    put_fixed(&mut head, own);
+    head.int("http.request.body.size", own.request_body_bytes);
+    head.int("http.response.body.size", own.response_body_bytes);
     match own.url {
-        Url::Parts { path, query } => {
-            let path = redact::path(cut(path, MAX_URL_PART_BYTES));
-            append_string(out, "url.path", &path);
+        Url::Parts { path, query, plain } => {
+            let path = cut(path, MAX_URL_PART_BYTES);
+            if plain {
+                head.string("url.path", path.len());
+                out.extend_from_slice(head.bytes());
+                out.extend_from_slice(path);
+            } else {
+                out.extend_from_slice(head.bytes());
+                append_string(out, "url.path", &redact::path(path));
+            }
             if !query.is_empty() {
                 let query = redact::query(cut(query, MAX_URL_PART_BYTES));
                 append_string(out, "url.query", &query);
             }
         }
-        Url::Full { origin, target } => append_url_full(out, origin, target),
-        Url::None => {}
+        Url::Full { origin, target } => {
+            out.extend_from_slice(head.bytes());
+            append_url_full(out, origin, target);
+        }
+        Url::None => out.extend_from_slice(head.bytes()),
+    }
+    if own.has_rare() {
+        append_rare(out, own);
+    }
+    wire::end_message(out, start);
+}
+
+#[cold]
+fn append_rare(out: &mut Vec<u8>, own: &Own<'_>) {
+    if !own.context.trace_state.is_empty() {
+        wire::append_bytes(out, 3, own.context.trace_state.as_bytes());
     }
     if let Some(client) = own.forwarded_client {
         append_string(out, "client.address", client.as_bytes());
-    }
-    if let Some(user_agent) = own.user_agent {
-        append_string(
-            out,
-            "user_agent.original",
-            cut(user_agent, MAX_USER_AGENT_BYTES),
-        );
     }
     if let Some(method) = own.method_original {
         append_string(
@@ -216,20 +239,17 @@ pub fn append_span(out: &mut Vec<u8>, shared: [&[u8]; 2], own: &Own<'_>) {
             cut(method, MAX_METHOD_BYTES),
         );
     }
-    append_int(out, "http.request.body.size", own.request_body_bytes);
-    append_int(out, "http.response.body.size", own.response_body_bytes);
-    wire::end_message(out, start);
 }
 
-/// The fields of fixed size, put together on the stack: one copy instead of ten.
+/// The fields of fixed size, put together on the stack with what follows: one copy instead of ten.
 #[inline]
-fn append_fixed(out: &mut Vec<u8>, own: &Own<'_>) {
+fn put_fixed(head: &mut wire::Head, own: &Own<'_>) {
     let context = &own.context;
     let mut flags = u32::from(context.trace_flags) | FLAG_HAS_IS_REMOTE;
     if context.parent_is_remote {
         flags |= FLAG_IS_REMOTE;
     }
-    let mut fields = [0u8; 63];
+    let mut fields = [0u8; 52];
     fields[0..2].copy_from_slice(&[0x0a, 16]);
     fields[2..18].copy_from_slice(&context.trace_id);
     fields[18..20].copy_from_slice(&[0x12, 8]);
@@ -240,13 +260,21 @@ fn append_fixed(out: &mut Vec<u8>, own: &Own<'_>) {
     fields[38..46].copy_from_slice(&own.end_unix_ns.to_le_bytes());
     fields[46..48].copy_from_slice(&[0x85, 0x01]);
     fields[48..52].copy_from_slice(&flags.to_le_bytes());
-    let Some(parent) = context.parent_span_id else {
-        out.extend_from_slice(&fields[..52]);
-        return;
-    };
-    fields[52..54].copy_from_slice(&[0x22, 8]);
-    fields[54..62].copy_from_slice(&parent);
-    out.extend_from_slice(&fields[..62]);
+    head.fixed(&fields);
+    if let Some(parent) = context.parent_span_id {
+        let mut field = [0x22, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+        field[2..].copy_from_slice(&parent);
+        head.fixed(&field);
+    }
+}
+
+/// Appends the attribute user_agent.original.
+pub fn append_user_agent(out: &mut Vec<u8>, user_agent: &[u8]) {
+    append_string(
+        out,
+        "user_agent.original",
+        cut(user_agent, MAX_USER_AGENT_BYTES),
+    );
 }
 
 fn append_url_full(out: &mut Vec<u8>, origin: &[u8], target: &[u8]) {

@@ -52,6 +52,11 @@ pub fn query(query: &[u8]) -> Cow<'_, [u8]> {
     pairs(query, |b| b == b'&' || b == b';')
 }
 
+/// Nothing in this path can be a secret or needs repair to be text.
+pub fn is_plain_path(path: &[u8]) -> bool {
+    path.is_ascii() && memchr(b';', path).is_none()
+}
+
 /// The path with secrets in its parameters (`;jsessionid=…`) replaced.
 pub fn path(path: &[u8]) -> Cow<'_, [u8]> {
     if memchr(b';', path).is_none() {
@@ -152,7 +157,43 @@ fn pairs(text: &[u8], separates: impl Fn(u8) -> bool) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Sets of letters of which every secret key has one: a bit each.
+const TELLING: [u32; 14] = [
+    letters(b"auth"),
+    letters(b"bear"),
+    letters(b"cred"),
+    letters(b"jwt"),
+    letters(b"key"),
+    letters(b"otp"),
+    letters(b"pas"),
+    letters(b"pin"),
+    letters(b"pwd"),
+    letters(b"secrt"),
+    letters(b"ses"),
+    letters(b"sid"),
+    letters(b"sig"),
+    letters(b"token"),
+];
+
+const fn letters(key: &[u8]) -> u32 {
+    let mut set = 0;
+    let mut i = 0;
+    while i < key.len() {
+        // Of letters of either case these are the last five bits, from 1.
+        set |= 1 << (key[i] & 0x1f);
+        i += 1;
+    }
+    set
+}
+
+#[inline]
 fn is_secret(key: &[u8]) -> bool {
+    let set = letters(key);
+    let may_be = TELLING.iter().any(|telling| set & telling == *telling);
+    (may_be || key.contains(&b'%')) && is_secret_key(key)
+}
+
+fn is_secret_key(key: &[u8]) -> bool {
     let mut normal = [0u8; MAX_KEY_BYTES];
     let mut len = 0;
     let mut at = 0;

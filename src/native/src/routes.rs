@@ -15,7 +15,7 @@ mod segment;
 
 use std::sync::Arc;
 
-pub use cache::PathCache;
+pub use cache::{PathCache, Routed};
 use segment::Kind;
 
 /// Segments of a route; the rest is `**`.
@@ -404,7 +404,7 @@ mod tests {
             let path = random_path(&mut state);
             let learn = i % 3 != 0;
             assert_eq!(
-                cache.route(1, &mut a, &path, learn),
+                cache.route(1, &mut a, &path, learn).route,
                 plain.route(&path, learn)
             );
             let _ = cache.route(2, &mut b, &path, learn);

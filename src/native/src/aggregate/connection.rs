@@ -7,7 +7,7 @@ use super::origin::{for_people, text, Origin};
 use super::series::SeriesKey;
 use crate::conn::{Address, ConnInfo};
 use crate::exchange::Role;
-use crate::otlp::{append_int, append_string};
+use crate::otlp::{append_int, append_string, append_user_agent, MAX_USER_AGENT_BYTES};
 
 /// The aggregate's notes on a connection.
 #[derive(Debug, Default)]
@@ -35,9 +35,12 @@ pub(super) struct OriginCache {
     /// The process's number for (server.address, server.port), once asked for.
     pub address: Option<u32>,
     pub origin: Origin,
-    /// Encoded attributes of a span: server, peer; from `client_at`, client.
+    /// Encoded attributes of a span: client, server, peer, user agent.
     attributes: Vec<u8>,
-    client_at: usize,
+    client_end: usize,
+    user_agent_at: usize,
+    /// As sent; "" where there was none.
+    user_agent: Vec<u8>,
     /// Scheme and authority as url.full wants them; a client's only.
     pub url: Vec<u8>,
 }
@@ -57,7 +60,9 @@ impl OriginCache {
             address: None,
             origin: asked.unwrap_or_else(|| Origin::of_socket(conn, conn.server())),
             attributes,
-            client_at: 0,
+            client_end: 0,
+            user_agent_at: 0,
+            user_agent: Vec::new(),
             url,
         };
         cache.encode(conn);
@@ -67,42 +72,55 @@ impl OriginCache {
         cache
     }
 
-    /// Encoded attributes, the client's only where the request itself names no other.
-    pub fn attributes(&self, with_client: bool) -> &[u8] {
-        if with_client {
-            &self.attributes
-        } else {
-            &self.attributes[..self.client_at]
+    /// Clients do not change their user agent on a connection, proxies may.
+    #[inline]
+    pub fn set_user_agent(&mut self, user_agent: &[u8]) {
+        let user_agent = &user_agent[..user_agent.len().min(MAX_USER_AGENT_BYTES)];
+        if self.user_agent != user_agent {
+            self.change_user_agent(user_agent);
         }
+    }
+
+    #[cold]
+    fn change_user_agent(&mut self, user_agent: &[u8]) {
+        self.user_agent.clear();
+        self.user_agent.extend_from_slice(user_agent);
+        self.attributes.truncate(self.user_agent_at);
+        if !user_agent.is_empty() {
+            append_user_agent(&mut self.attributes, user_agent);
+        }
+    }
+
+    /// Encoded attributes, the client's only where the request itself names no other.
+    #[inline]
+    pub fn attributes(&self, with_client: bool) -> &[u8] {
+        &self.attributes[if with_client { 0 } else { self.client_end }..]
     }
 
     fn encode(&mut self, conn: &ConnInfo) {
         let out = &mut self.attributes;
+        let peer = text(conn, conn.remote.address);
+        let port = conn.remote.port;
+        if conn.role == Role::Server && conn.remote.address != Address::Unix {
+            append_end(out, ["client.address", "client.port"], &peer, port);
+        }
+        self.client_end = out.len();
         append_end(
             out,
             ["server.address", "server.port"],
             &self.origin.address,
             self.origin.port,
         );
-        let peer = text(conn, conn.remote.address);
         append_end(
             out,
             ["network.peer.address", "network.peer.port"],
             &peer,
-            conn.remote.port,
+            port,
         );
         if conn.remote.address == Address::Unix {
             append_string(out, "network.transport", b"unix");
         }
-        self.client_at = out.len();
-        if conn.role == Role::Server && conn.remote.address != Address::Unix {
-            append_end(
-                out,
-                ["client.address", "client.port"],
-                &peer,
-                conn.remote.port,
-            );
-        }
+        self.user_agent_at = out.len();
     }
 
     fn make_url(&mut self) {

@@ -10,6 +10,7 @@ use super::target::Target;
 use super::Settings;
 use crate::exchange::{Http, Role};
 use crate::otlp::{self, Context, Own, Url};
+use crate::redact::is_plain_path;
 use crate::sampling::{self, Budget, Ids, Sampler, FLAG_RANDOM, FLAG_SAMPLED};
 
 /// The shortest span: with less room than this left in the queue there is no need to try.
@@ -21,6 +22,8 @@ pub struct Shared<'a> {
     pub series: u32,
     pub fields: &'a SeriesFields,
     pub origin: Option<&'a OriginCache>,
+    /// Whether the path is plain, where it is known.
+    pub plain: Option<bool>,
 }
 
 pub struct Spans {
@@ -119,9 +122,8 @@ impl Spans {
             context,
             start_unix_ns,
             end_unix_ns,
-            url: url(fields, shared.origin, http, target),
+            url: url(shared, http, target),
             forwarded_client,
-            user_agent: http.user_agent,
             method_original: (fields.method == Method::OTHER).then_some(http.method),
             request_body_bytes: http.request_body_bytes,
             response_body_bytes: http.response_body_bytes,
@@ -168,21 +170,19 @@ impl Spans {
     }
 }
 
-fn url<'a>(
-    fields: &SeriesFields,
-    origin: Option<&'a OriginCache>,
-    http: &Http<'a>,
-    target: &Target<'a>,
-) -> Url<'a> {
-    match fields.role {
+#[inline]
+fn url<'a>(shared: &Shared<'a>, http: &Http<'a>, target: &Target<'a>) -> Url<'a> {
+    match shared.fields.role {
         Role::Server if target.path.is_empty() => Url::None,
         Role::Server => Url::Parts {
             path: target.path,
             query: target.query,
+            plain: shared.plain.unwrap_or_else(|| is_plain_path(target.path)),
         },
         Role::Client => {
             let whole = target.authority.is_some();
-            let origin = origin
+            let origin = shared
+                .origin
                 .filter(|_| !whole)
                 .map_or(&[][..], |origin| &origin.url);
             let target = if http.target == b"*" {

@@ -72,76 +72,88 @@ pub fn append_string(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     append_string_of(out, key, [&lossy(value), b""]);
 }
 
-/// The same, of a value in two parts that are UTF-8 already. Keys are shorter than 64 bytes.
+/// The same, of a value in two parts that are UTF-8 already.
 #[inline]
 pub fn append_string_of(out: &mut Vec<u8>, key: &str, parts: [&[u8]; 2]) {
-    let len = parts[0].len() + parts[1].len();
     let mut head = Head::new();
-    if len < 0x80 - 2 - 4 - 64 {
-        // All lengths fit a byte each: the usual case.
-        head.push(ATTRIBUTES);
-        head.push((2 + key.len() + 2 + 2 + len) as u8);
-        head.key(key);
-        head.push(VALUE);
-        head.push((2 + len) as u8);
-        head.push(STRING_VALUE);
-        head.push(len as u8);
-    } else {
-        let value_len = 1 + varint_len(len as u64) + len;
-        let pair_len = 2 + key.len() + 1 + varint_len(value_len as u64) + value_len;
-        head.push(ATTRIBUTES);
-        head.varint(pair_len as u64);
-        head.key(key);
-        head.push(VALUE);
-        head.varint(value_len as u64);
-        head.push(STRING_VALUE);
-        head.varint(len as u64);
-    }
+    head.string(key, parts[0].len() + parts[1].len());
     out.extend_from_slice(head.bytes());
     out.extend_from_slice(parts[0]);
     out.extend_from_slice(parts[1]);
 }
 
 /// Appends an attribute of a Span with an integer value.
-#[inline]
 pub fn append_int(out: &mut Vec<u8>, key: &str, value: u64) {
-    let value_len = 1 + varint_len(value);
     let mut head = Head::new();
-    head.push(ATTRIBUTES);
-    head.push((2 + key.len() + 2 + value_len) as u8);
-    head.key(key);
-    head.push(VALUE);
-    head.push(value_len as u8);
-    head.push(INT_VALUE);
-    head.varint(value);
+    head.int(key, value);
     out.extend_from_slice(head.bytes());
 }
 
-/// The small parts of an attribute, put together on the stack.
-struct Head {
-    bytes: [u8; 128],
+/// Small fields, put together on the stack. There is room for a span's fixed fields and three attributes'
+/// keys of less than 32 bytes.
+pub struct Head {
+    bytes: [u8; 256],
     len: usize,
 }
 
+/// Longest key.
+const MAX_KEY: usize = 32;
+
 impl Head {
     #[inline]
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
-            bytes: [0; 128],
+            bytes: [0; 256],
             len: 0,
         }
     }
 
     #[inline]
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    #[inline]
+    pub fn fixed<const N: usize>(&mut self, fields: &[u8; N]) {
+        self.bytes[self.len..self.len + N].copy_from_slice(fields);
+        self.len += N;
+    }
+
+    /// An attribute with an integer value.
+    #[inline]
+    pub fn int(&mut self, key: &str, value: u64) {
+        let value_len = 1 + varint_len(value);
+        self.fixed(&[ATTRIBUTES, (2 + key.len() + 2 + value_len) as u8]);
+        self.key(key);
+        self.fixed(&[VALUE, value_len as u8, INT_VALUE]);
+        self.varint(value);
+    }
+
+    /// An attribute with a string value of `len` bytes, which are to follow.
+    #[inline]
+    pub fn string(&mut self, key: &str, len: usize) {
+        if len < 0x80 - MAX_KEY - 6 {
+            // All lengths fit a byte each: the usual case.
+            self.fixed(&[ATTRIBUTES, (2 + key.len() + 2 + 2 + len) as u8]);
+            self.key(key);
+            self.fixed(&[VALUE, (2 + len) as u8, STRING_VALUE, len as u8]);
+            return;
+        }
+        let value_len = 1 + varint_len(len as u64) + len;
+        let pair_len = 2 + key.len() + 1 + varint_len(value_len as u64) + value_len;
+        self.fixed(&[ATTRIBUTES]);
+        self.varint(pair_len as u64);
+        self.key(key);
+        self.fixed(&[VALUE]);
+        self.varint(value_len as u64);
+        self.fixed(&[STRING_VALUE]);
+        self.varint(len as u64);
     }
 
     #[inline]
     fn key(&mut self, key: &str) {
-        self.push(KEY);
-        self.push(key.len() as u8);
+        debug_assert!(key.len() <= MAX_KEY);
+        self.fixed(&[KEY, key.len() as u8]);
         self.bytes[self.len..self.len + key.len()].copy_from_slice(key.as_bytes());
         self.len += key.len();
     }
@@ -149,15 +161,10 @@ impl Head {
     #[inline]
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.push(value as u8 | 0x80);
+            self.fixed(&[value as u8 | 0x80]);
             value >>= 7;
         }
-        self.push(value as u8);
-    }
-
-    #[inline]
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        self.fixed(&[value as u8]);
     }
 }
 

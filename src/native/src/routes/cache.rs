@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use rustc_hash::FxHasher;
 
 use super::{RouteId, Router};
+use crate::redact::is_plain_path;
 
 /// Two ways per set; together at most about 1.5 MB, whatever is asked for.
 const SLOTS: usize = 8192;
@@ -15,7 +16,17 @@ struct Slot {
     hash: u64,
     owner: u32,
     route: RouteId,
+    plain: bool,
     path: Vec<u8>,
+}
+
+/// What is known of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// What `Router::route` gives.
+    pub route: RouteId,
+    /// `redact::is_plain_path`, where it is known.
+    pub plain: Option<bool>,
 }
 
 /// One cache for all routers: a busy service may have all of it. A path that is not in it costs a walk and
@@ -29,9 +40,12 @@ pub struct PathCache {
 impl PathCache {
     /// What `router.route(path, learn)` gives. `owner` stands for the router and is never used for another.
     #[inline]
-    pub fn route(&mut self, owner: u32, router: &mut Router, path: &[u8], learn: bool) -> RouteId {
+    pub fn route(&mut self, owner: u32, router: &mut Router, path: &[u8], learn: bool) -> Routed {
         if path.len() > MAX_PATH {
-            return router.route(path, learn);
+            return Routed {
+                route: router.route(path, learn),
+                plain: None,
+            };
         }
         let mut hasher = FxHasher::default();
         hasher.write_u32(owner);
@@ -42,7 +56,11 @@ impl PathCache {
             for slot in [&self.slots[at], &self.slots[at ^ 1]] {
                 if slot.hash == hash && slot.owner == owner && slot.path == path {
                     let unproven = slot.route == RouteId::OVERFLOW && !learn;
-                    return if unproven { RouteId::UNSET } else { slot.route };
+                    let route = if unproven { RouteId::UNSET } else { slot.route };
+                    return Routed {
+                        route,
+                        plain: Some(slot.plain),
+                    };
                 }
             }
         }
@@ -50,7 +68,7 @@ impl PathCache {
         if route != RouteId::UNSET {
             self.remember(at, hash, owner, path, route);
         }
-        route
+        Routed { route, plain: None }
     }
 
     #[cold]
@@ -66,6 +84,7 @@ impl PathCache {
         slot.hash = hash;
         slot.owner = owner;
         slot.route = route;
+        slot.plain = is_plain_path(path);
         slot.path.clear();
         slot.path.extend_from_slice(path);
     }
