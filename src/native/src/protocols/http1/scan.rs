@@ -231,7 +231,11 @@ mod tests {
     #[test]
     fn a_prefix_of_a_response_is_not_given_up() {
         for len in 0..7 {
-            assert_eq!(detect(&b"HTTP/1.1 200 OK\r\n"[..len]), Detect::More, "{len}");
+            assert_eq!(
+                detect(&b"HTTP/1.1 200 OK\r\n"[..len]),
+                Detect::More,
+                "{len}"
+            );
         }
     }
 }
