@@ -1,10 +1,11 @@
 """An OTLP/HTTP backend that keeps what it gets, and answers as told."""
 
 import gzip
+import ssl
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -83,7 +84,7 @@ def text_attributes(message: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def running_backend(*answers: Answer) -> Iterator[Backend]:
+def running_backend(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Backend]:
     backend = Backend(answers=deque(answers))
 
     class Handler(BaseHTTPRequestHandler):
@@ -107,14 +108,27 @@ def running_backend(*answers: Answer) -> Iterator[Backend]:
             except OSError:  # who asked has given up
                 self.close_connection = True
 
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except OSError:  # a handshake that failed
+                self.close_connection = True
+
+        def finish(self) -> None:
+            with suppress(OSError):
+                super().finish()
+
         def log_message(self, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls:
+        # The handshake is the connection's own thread's: a client that fails in it must not stop the others.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    backend.url = f"http://127.0.0.1:{server.server_port}"
+    backend.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     try:
         yield backend
     finally:

@@ -189,7 +189,7 @@ def _terminal() -> tuple[ColorSystem | None, int]:
 
 def _announcement(settings: Settings, hooks: str) -> str:
     targets = [
-        f"{name} to {target.url}"
+        f"{name} to {target.shown_url}"
         for name, target in (("spans", settings.traces.target), ("metrics", settings.metrics.target))
         if target
     ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from otel_ebpf.model import PortRange
 
@@ -50,6 +51,17 @@ class OtlpTarget:
     ca_file: str = ""
     client_certificate_file: str = ""
     client_key_file: str = ""
+
+    @property
+    def shown_url(self) -> str:
+        """The URL for people: without a password that may stand in it."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
+    def credentials(self) -> str:
+        """`user:password` of the URL, "" if there is none."""
+        return unquote(urlsplit(self.url).netloc.rpartition("@")[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class OtlpClient:
         self._pool = _pool(target)
         self._headers = {
             "User-Agent": f"otel-ebpf/{__version__}",
+            **(urllib3.make_headers(basic_auth=target.credentials) if target.credentials else {}),
             **dict(target.headers),
             "Content-Type": "application/x-protobuf",
         }
@@ -102,7 +103,7 @@ class OtlpClient:
         try:
             answer = self._pool.request(
                 "POST",
-                self._target.url,
+                self._target.shown_url,
                 body=body,
                 headers=self._headers,
                 timeout=urllib3.Timeout(total=self._target.timeout_s),
@@ -113,14 +114,16 @@ class OtlpClient:
             answer.drain_conn()
             answer.release_conn()
         except urllib3.exceptions.HTTPError as error:
-            raise TemporaryExportError(f"{self._target.url}: {_reason(error)}") from error
+            raise TemporaryExportError(f"{self._target.shown_url}: {_reason(error)}") from error
         if answer.status in _RETRYABLE:
             raise TemporaryExportError(
-                f"{self._target.url}: HTTP {answer.status}", _retry_after_s(answer.headers.get("Retry-After", ""))
+                f"{self._target.shown_url}: HTTP {answer.status}", _retry_after_s(answer.headers.get("Retry-After", ""))
             )
         if not 200 <= answer.status < 300:
             text = content[:200].decode("utf-8", "backslashreplace").strip()
-            raise ExportError(f"{self._target.url}: HTTP {answer.status} {text if text.isprintable() else ''}".rstrip())
+            raise ExportError(
+                f"{self._target.shown_url}: HTTP {answer.status} {text if text.isprintable() else ''}".rstrip()
+            )
         return self._partial_success(content)
 
     def _partial_success(self, content: bytes) -> int:
@@ -129,7 +132,7 @@ class OtlpClient:
         except DecodeError:  # accepted all the same: an empty or foreign body says nothing of rejects
             return 0
         if count or message:
-            log.warning("%s rejected %d: %s", self._target.url, count, message or "no reason given")
+            log.warning("%s rejected %d: %s", self._target.shown_url, count, message or "no reason given")
         return max(count, 0)
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
@@ -156,7 +159,7 @@ def _pool(target: OtlpTarget) -> urllib3.PoolManager:
         if target.client_certificate_file:
             context.load_cert_chain(target.client_certificate_file, target.client_key_file or None)
     except OSError as error:  # ssl.SSLError is one: not a certificate
-        raise ConfigError(f"certificates for {target.url}: {error}") from error
+        raise ConfigError(f"certificates for {target.shown_url}: {error}") from error
     return urllib3.PoolManager(maxsize=1, ssl_context=context)
 
 

@@ -1,6 +1,9 @@
 """Sending to a backend over HTTP: what arrives, and what becomes of what does not."""
 
+import base64
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from email.utils import formatdate
@@ -192,3 +195,43 @@ def test_the_end_does_not_wait_for_the_next_attempt() -> None:
         sending.close(5)
         assert time.monotonic() - began < 2
         assert sending.delivery() == Delivery(dropped={"export_failed": 2})
+
+
+def test_a_password_in_the_url_is_sent_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+    with running_backend(Answer(503), Answer(400)) as backend:
+        sending = client(backend.url.replace("//", "//me:s%3Acret@"))
+        with pytest.raises(ExportError) as refused:
+            sending.send(b"x")
+        assert backend.requests[0].headers["authorization"] == "Basic " + base64.b64encode(b"me:s:cret").decode()
+    assert "HTTP 503" in caplog.text
+    assert "cret" not in caplog.text + str(refused.value)
+
+
+# ---- over TLS ----
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=test"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    return cert, key
+
+
+def test_https_with_the_backends_own_authority_and_a_client_certificate(certificate: tuple[str, str]) -> None:
+    cert, key = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    context.load_verify_locations(cert)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with running_backend(tls=context) as backend:
+        own = {"ca_file": cert, "client_certificate_file": cert, "client_key_file": key}
+        assert client(backend.url, **own).send(b"x") == 0
+        with pytest.raises(ExportError):
+            client(backend.url, ca_file=cert).send(b"x")
+        with pytest.raises(TemporaryExportError, match="CERTIFICATE_VERIFY_FAILED"):
+            client(backend.url).send(b"x")
+        assert [request.body for request in backend.requests] == [b"x"]
