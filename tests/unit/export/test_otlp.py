@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
@@ -228,7 +229,7 @@ def test_https_with_the_backends_own_authority_and_a_client_certificate(certific
     context.load_verify_locations(cert)
     context.verify_mode = ssl.CERT_REQUIRED
     with running_backend(tls=context) as backend:
-        own = {"ca_file": cert, "client_certificate_file": cert, "client_key_file": key}
+        own: dict[str, Any] = {"ca_file": cert, "client_certificate_file": cert, "client_key_file": key}
         assert client(backend.url, **own).send(b"x") == 0
         with pytest.raises(ExportError):
             client(backend.url, ca_file=cert).send(b"x")
