@@ -161,6 +161,7 @@ static __always_inline void begin_burst(struct conn *c, struct op *o)
 	h->burst_cap = 0;
 	h->tail = 0;
 	h->body = BODY_NONE;
+	h->framing = 0;
 	if (c->response_dir && c->response_dir != o->dir + 1) { /* a new request, or more of a body */
 		c->half[(o->dir + 1) & 1].body_left = 0;	/* a HEAD's Content-Length, say */
 		if (!h->body_left) {

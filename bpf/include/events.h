@@ -138,6 +138,12 @@ enum body {
 	BODY_CHUNKED,  /* at the first line of a chunk once body_left is 0 */
 };
 
+/* What the lines of a head say about its body. */
+enum framing {
+	FRAMING_LENGTH = 1,
+	FRAMING_CHUNKED = 2,
+};
+
 enum chunk_line {
 	LINE_START = 0,
 	LINE_DIGITS,
@@ -153,11 +159,13 @@ struct half {
 	__u32 seq;	/* TCP: sequence number that belongs to `off` */
 	__u32 burst_cap; /* bytes captured of this burst */
 	__u64 body_left; /* bytes of a body of known length still to come */
+	__u64 length;	 /* Content-Length of the head being read */
 	__u64 chunk;	 /* the size being read off a chunk's first line */
 	__u32 tail;	 /* the last four captured bytes */
 	__u8 body;	 /* enum body */
 	__u8 chunk_line; /* enum chunk_line */
-	__u8 pad[2];
+	__u8 framing;	 /* enum framing of the head being read */
+	__u8 pad;
 };
 
 /* Where the bytes of the operation at hand are. iovcnt 0: `base` is the buffer itself; else `base` is an array

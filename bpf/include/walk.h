@@ -34,7 +34,7 @@ struct scan_state {
 	__u32 head_end; /* offset just behind the blank line, 0 if not found */
 	__u32 length_at; /* offset of Content-Length's value, 0 if there is none */
 	__u64 length;
-	__u8 chunked;
+	__u8 framing;
 };
 
 struct {
@@ -65,7 +65,7 @@ static __always_inline void scan_line(const struct scan *scan, __u32 p)
 	if (lower(d[0]) == 'c' && lower(d[8]) == 'l' && d[7] == '-' && lower(d[1]) == 'o' && d[14] == ':')
 		scan->s->length_at = p + 15;
 	else if (lower(d[0]) == 't' && d[8] == '-' && lower(d[9]) == 'e' && lower(d[1]) == 'r' && d[17] == ':')
-		scan->s->chunked = true;
+		scan->s->framing |= FRAMING_CHUNKED;
 }
 
 static __noinline int parse_length(const struct scan *scan)
@@ -142,16 +142,17 @@ static __always_inline void judge_head(struct conn *c, struct op *o, const struc
 
 	if (!s->head_end)
 		return;
-	if (s->chunked) {
+	if (h->framing & FRAMING_CHUNKED) {
 		h->body = c->buffer.iovcnt ? BODY_OPAQUE : BODY_CHUNKED;
 		h->chunk_line = LINE_START;
 		h->chunk = 0;
-	} else if (s->length_at) {
+	} else if (h->framing & FRAMING_LENGTH) {
 		/* a body that ends within this piece: the next message begins there, go on taking all */
-		h->body_left = s->length > after ? s->length - after : 0;
+		h->body_left = h->length > after ? h->length - after : 0;
 	} else if (c->response_dir == o->dir + 1) {
 		h->body = BODY_OPAQUE;
 	}
+	h->framing = 0;
 }
 
 /* Up to SMALL bytes, whole. `room` is a constant: see fill_segment. */
@@ -217,6 +218,11 @@ static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len,
 		if (!s->head_end) {
 			bpf_loop(PIECE / 8, scan_step, &scan, 0);
 			parse_length(&scan);
+		}
+		h->framing |= s->framing;
+		if (s->length_at) {
+			h->framing |= FRAMING_LENGTH;
+			h->length = s->length;
 		}
 		judge_head(c, o, s, cap);
 		h->tail = last_four(e, cap, PIECE);
@@ -371,17 +377,18 @@ static long walk_step(__u32 i, struct walk *w)
 		return 0;
 	}
 	if (!o->readable) {
-		h->body = BODY_OPAQUE;
 		emit_edge(c, o, 0, n);
 		return 1;
 	}
 	if (h->body == BODY_CHUNKED)
 		return walk_chunk(w);
 	if (n <= SMALL) {
+		w->left = 0;
 		emit_small(c, o, n);
 		return 1;
 	}
 	if (h->body == BODY_OPAQUE || h->burst_cap >= BURST_MAX) {
+		w->left = 0;
 		if (emit_edge(c, o, EDGE_HEAD, n - EDGE_TAIL))
 			return 1;
 		skip_bytes(&c->buffer, n - EDGE_TAIL - EDGE_HEAD);
@@ -412,7 +419,7 @@ __noinline int emit_large(struct conn *c, struct op *o, __u32 len)
 		h->tail = 0;
 	}
 	bpf_loop(MAX_STEPS, walk_step, &w, 0);
-	if (w.left) /* more steps than there may be: a hole */
+	if (w.left) /* more steps than there may be, or no room in the ring: a hole */
 		h->body = BODY_OPAQUE;
 	return 0;
 }
