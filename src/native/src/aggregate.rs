@@ -132,7 +132,7 @@ impl Aggregator {
         let place = 2 * Method::of(method).index() as u8 + u8::from(conn.encrypted);
         conn.cache.in_flight.push_back(place);
         if conn.role == Role::Server {
-            process.activate(place, 1);
+            process.activate(place);
         }
     }
 
@@ -419,7 +419,7 @@ impl Aggregator {
 fn land(process: &mut Process, conn: &mut ConnInfo) {
     if let Some(place) = conn.cache.in_flight.pop_front() {
         if conn.role == Role::Server {
-            process.activate(place, -1);
+            process.deactivate(place);
         }
     }
 }

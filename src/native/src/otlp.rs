@@ -27,7 +27,7 @@ use crate::redact;
 
 /// Longest url.path and url.query, each; the rest is cut.
 pub const MAX_URL_PART_BYTES: usize = 16 << 10;
-/// Longest url.full.
+/// Longest url.full, its scheme and authority not counted.
 pub const MAX_URL_FULL_BYTES: usize = 32 << 10;
 /// Longest user_agent.original.
 pub const MAX_USER_AGENT_BYTES: usize = 1 << 10;
@@ -177,9 +177,11 @@ pub enum Url<'a> {
     /// url.full, for clients.
     Full {
         /// Scheme and authority, redacted; "" where the target has them.
-        origin: &'a [u8],
+        origin: &'a str,
         /// As sent.
         target: &'a [u8],
+        /// The target is a path, ASCII without ';', and no more.
+        plain: bool,
     },
     /// Neither (`OPTIONS *`, CONNECT, on the server's side).
     None,
@@ -194,13 +196,12 @@ pub fn append_span(out: &mut Vec<u8>, shared: [&[u8]; 2], own: &Own<'_>) {
     }
     let mut head = wire::Head::new();
     put_fixed(&mut head, own);
-    head.int("http.request.body.size", own.request_body_bytes);
-    head.int("http.response.body.size", own.response_body_bytes);
+    head.body_sizes(own.request_body_bytes, own.response_body_bytes);
     match own.url {
         Url::Parts { path, query, plain } => {
             let path = cut(path, MAX_URL_PART_BYTES);
             if plain {
-                head.string("url.path", path.len());
+                head.url_path(path.len());
                 out.extend_from_slice(head.bytes());
                 out.extend_from_slice(path);
             } else {
@@ -212,9 +213,13 @@ pub fn append_span(out: &mut Vec<u8>, shared: [&[u8]; 2], own: &Own<'_>) {
                 append_string(out, "url.query", &query);
             }
         }
-        Url::Full { origin, target } => {
+        Url::Full {
+            origin,
+            target,
+            plain,
+        } => {
             out.extend_from_slice(head.bytes());
-            append_url_full(out, origin, target);
+            append_url_full(out, origin, target, plain);
         }
         Url::None => out.extend_from_slice(head.bytes()),
     }
@@ -277,14 +282,16 @@ pub fn append_user_agent(out: &mut Vec<u8>, user_agent: &[u8]) {
     );
 }
 
-fn append_url_full(out: &mut Vec<u8>, origin: &[u8], target: &[u8]) {
-    let target = redact::target(cut(target, MAX_URL_FULL_BYTES - 1024));
-    let origin = cut(origin, 1024);
-    if origin.is_empty() {
-        append_string(out, "url.full", &target);
-        return;
+/// `plain`: the target is a path without anything to redact or repair.
+#[inline]
+fn append_url_full(out: &mut Vec<u8>, origin: &str, target: &[u8], plain: bool) {
+    let target = cut(target, MAX_URL_FULL_BYTES);
+    if plain {
+        wire::append_string_of(out, "url.full", [origin.as_bytes(), target]);
+    } else {
+        let target = redact::target(target);
+        wire::append_string_of(out, "url.full", [origin.as_bytes(), &lossy(&target)]);
     }
-    wire::append_string_of(out, "url.full", [&lossy(origin), &lossy(&target)]);
 }
 
 /// At most `max` bytes, not ending within a character.

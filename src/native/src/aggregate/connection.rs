@@ -42,7 +42,7 @@ pub(super) struct OriginCache {
     /// As sent; "" where there was none.
     user_agent: Vec<u8>,
     /// Scheme and authority as url.full wants them; a client's only.
-    pub url: Vec<u8>,
+    pub url: String,
 }
 
 impl OriginCache {
@@ -53,7 +53,7 @@ impl OriginCache {
     #[cold]
     pub fn new(conn: &ConnInfo, authority: &[u8], https: bool) -> Self {
         let asked = Origin::of_authority(authority, https);
-        let (attributes, url) = (Vec::with_capacity(256), Vec::new());
+        let (attributes, url) = (Vec::with_capacity(256), String::new());
         let mut cache = Self {
             authority: authority.to_vec(),
             https,
@@ -124,19 +124,20 @@ impl OriginCache {
     }
 
     fn make_url(&mut self) {
-        let scheme: &[u8] = if self.https { b"https://" } else { b"http://" };
-        self.url.extend_from_slice(scheme);
+        self.url
+            .push_str(if self.https { "https://" } else { "http://" });
         if Origin::of_authority(&self.authority, self.https).is_some() {
+            let authority = crate::redact::authority(&self.authority);
             self.url
-                .extend_from_slice(&crate::redact::authority(&self.authority));
+                .push_str(&String::from_utf8_lossy(authority.trim_ascii()));
         } else if self.origin.port == 0 {
             // A unix socket has no place in a URL.
-            self.url.extend_from_slice(b"localhost");
+            self.url.push_str("localhost");
         } else {
             let bracketed = self.origin.address.contains(':');
             let (open, close) = if bracketed { ("[", "]") } else { ("", "") };
             let host = format!("{open}{}{close}:{}", self.origin.address, self.origin.port);
-            self.url.extend_from_slice(host.as_bytes());
+            self.url.push_str(&host);
         }
     }
 }

@@ -76,9 +76,16 @@ impl Process {
     }
 
     /// `place`: `2 * method + https`.
-    pub fn activate(&mut self, place: u8, by: i64) {
-        self.active[place as usize] += by;
+    #[inline]
+    pub fn activate(&mut self, place: u8) {
+        self.active[place as usize] += 1;
         self.active_used |= 1 << place;
+    }
+
+    /// What `activate` did is over.
+    #[inline]
+    pub fn deactivate(&mut self, place: u8) {
+        self.active[place as usize] -= 1;
     }
 
     pub fn read_active(&self, out: &mut Vec<ActiveSeries>) {

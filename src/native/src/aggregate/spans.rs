@@ -181,16 +181,18 @@ fn url<'a>(shared: &Shared<'a>, http: &Http<'a>, target: &Target<'a>) -> Url<'a>
         },
         Role::Client => {
             let whole = target.authority.is_some();
-            let origin = shared
-                .origin
-                .filter(|_| !whole)
-                .map_or(&[][..], |origin| &origin.url);
-            let target = if http.target == b"*" {
-                b""
-            } else {
-                http.target
-            };
-            Url::Full { origin, target }
+            Url::Full {
+                origin: shared
+                    .origin
+                    .filter(|_| !whole)
+                    .map_or("", |origin| &origin.url),
+                target: if http.target == b"*" {
+                    b""
+                } else {
+                    http.target
+                },
+                plain: target.path.len() == http.target.len() && is_plain_path(target.path),
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ impl Table {
         if let Some(old) = old.filter(|old| old.incarnation == conn.cache.incarnation) {
             if conn.cache.role == Some(Role::Server) {
                 for place in &conn.cache.in_flight {
-                    old.activate(*place, -1);
+                    old.deactivate(*place);
                 }
             }
         }

@@ -89,6 +89,27 @@ pub fn append_int(out: &mut Vec<u8>, key: &str, value: u64) {
     out.extend_from_slice(head.bytes());
 }
 
+/// The bytes before an attribute's value, its lengths left 0:
+/// `ATTRIBUTES len KEY key_len key… VALUE len value_tag`, and 0 up to N.
+const fn prefix<const N: usize>(key: &str, value_tag: u8) -> [u8; N] {
+    let mut out = [0; N];
+    out[0] = ATTRIBUTES;
+    out[2] = KEY;
+    out[3] = key.len() as u8;
+    let mut i = 0;
+    while i < key.len() {
+        out[4 + i] = key.as_bytes()[i];
+        i += 1;
+    }
+    out[4 + i] = VALUE;
+    out[6 + i] = value_tag;
+    out
+}
+
+const BODY_SIZE_REQUEST: [u8; 29] = prefix("http.request.body.size", INT_VALUE);
+const BODY_SIZE_RESPONSE: [u8; 30] = prefix("http.response.body.size", INT_VALUE);
+const URL_PATH: [u8; 16] = prefix("url.path", STRING_VALUE);
+
 /// Small fields, put together on the stack. There is room for a span's fixed fields and three attributes'
 /// keys of less than 32 bytes.
 pub struct Head {
@@ -119,8 +140,38 @@ impl Head {
         self.len += N;
     }
 
-    /// An attribute with an integer value.
+    /// http.request.body.size and http.response.body.size.
     #[inline]
+    pub fn body_sizes(&mut self, request: u64, response: u64) {
+        self.prefixed_int(BODY_SIZE_REQUEST, request);
+        self.prefixed_int(BODY_SIZE_RESPONSE, response);
+    }
+
+    /// url.path, of `len` bytes, which are to follow.
+    #[inline]
+    pub fn url_path(&mut self, len: usize) {
+        let mut prefix = URL_PATH;
+        let key_len = prefix.len() - 8;
+        if len < 0x80 - 16 {
+            prefix[1] = (key_len + 6 + len) as u8;
+            prefix[key_len + 5] = (2 + len) as u8;
+            prefix[key_len + 7] = len as u8;
+            self.fixed(&prefix);
+        } else {
+            self.string("url.path", len);
+        }
+    }
+
+    #[inline]
+    fn prefixed_int<const N: usize>(&mut self, mut prefix: [u8; N], value: u64) {
+        let value_len = 1 + varint_len(value);
+        prefix[1] = (N - 3 + value_len) as u8;
+        prefix[N - 2] = value_len as u8;
+        self.fixed(&prefix);
+        self.varint(value);
+    }
+
+    /// An attribute with an integer value.
     pub fn int(&mut self, key: &str, value: u64) {
         let value_len = 1 + varint_len(value);
         self.fixed(&[ATTRIBUTES, (2 + key.len() + 2 + value_len) as u8]);
@@ -130,15 +181,7 @@ impl Head {
     }
 
     /// An attribute with a string value of `len` bytes, which are to follow.
-    #[inline]
     pub fn string(&mut self, key: &str, len: usize) {
-        if len < 0x80 - MAX_KEY - 6 {
-            // All lengths fit a byte each: the usual case.
-            self.fixed(&[ATTRIBUTES, (2 + key.len() + 2 + 2 + len) as u8]);
-            self.key(key);
-            self.fixed(&[VALUE, (2 + len) as u8, STRING_VALUE, len as u8]);
-            return;
-        }
         let value_len = 1 + varint_len(len as u64) + len;
         let pair_len = 2 + key.len() + 1 + varint_len(value_len as u64) + value_len;
         self.fixed(&[ATTRIBUTES]);
@@ -150,7 +193,6 @@ impl Head {
         self.varint(len as u64);
     }
 
-    #[inline]
     fn key(&mut self, key: &str) {
         debug_assert!(key.len() <= MAX_KEY);
         self.fixed(&[KEY, key.len() as u8]);

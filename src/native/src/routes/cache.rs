@@ -52,17 +52,15 @@ impl PathCache {
         hasher.write(path);
         let hash = hasher.finish();
         let at = hash as usize % SLOTS;
-        if !self.slots.is_empty() {
-            for slot in [&self.slots[at], &self.slots[at ^ 1]] {
-                if slot.hash == hash && slot.owner == owner && slot.path == path {
-                    let unproven = slot.route == RouteId::OVERFLOW && !learn;
-                    let route = if unproven { RouteId::UNSET } else { slot.route };
-                    return Routed {
-                        route,
-                        plain: Some(slot.plain),
-                    };
-                }
-            }
+        let is_it = |slot: &&Slot| slot.hash == hash && slot.owner == owner && slot.path == path;
+        let found = self.slots.get(at).filter(is_it);
+        if let Some(slot) = found.or_else(|| self.slots.get(at ^ 1).filter(is_it)) {
+            let unproven = slot.route == RouteId::OVERFLOW && !learn;
+            let route = if unproven { RouteId::UNSET } else { slot.route };
+            return Routed {
+                route,
+                plain: Some(slot.plain),
+            };
         }
         let route = router.route(path, learn);
         if route != RouteId::UNSET {
