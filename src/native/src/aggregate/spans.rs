@@ -99,8 +99,8 @@ impl Spans {
         })
     }
 
-    /// False: the queue has no room for it.
-    #[inline]
+    /// False: the queue has no room for it. Kept out of the metrics' way.
+    #[inline(never)]
     pub fn append(
         &mut self,
         process: &mut Process,
