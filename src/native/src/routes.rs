@@ -42,8 +42,11 @@ struct Node {
     text: Box<str>,
     /// The route that ends here, UNSET while none was learnt.
     route: RouteId,
-    /// Sorted by name.
+    /// Literals and globs, sorted by name.
     children: Vec<(Box<[u8]>, u32)>,
+    /// The children `{id}` and `{param}`; 0 is none.
+    id: u32,
+    param: u32,
     words: u16,
     odd: u16,
 }
@@ -54,6 +57,8 @@ impl Node {
             text: text.into(),
             route: RouteId::UNSET,
             children: Vec::new(),
+            id: 0,
+            param: 0,
             words: 0,
             odd: 0,
         }
@@ -131,7 +136,7 @@ impl Router {
         while let Some((segment, after)) = next_segment(rest) {
             rest = after;
             let step = if depth == MAX_DEPTH {
-                self.step_to(node, REST.as_bytes(), Kind::Param)
+                self.step_to_glob(node, REST)
             } else {
                 self.step(node, segment, rest)
             };
@@ -152,31 +157,39 @@ impl Router {
         refusal.unwrap_or_else(|| self.name_node(node))
     }
 
+    #[inline]
     fn step<'a>(&self, node: u32, segment: &'a [u8], rest: &[u8]) -> Step<'a> {
-        if let Some(name) = segment::asset(segment).filter(|_| next_segment(rest).is_none()) {
-            return self.step_to(node, name.as_bytes(), Kind::Param);
+        if let Some(glob) = segment::asset(segment).filter(|_| next_segment(rest).is_none()) {
+            return self.step_to_glob(node, glob);
         }
         let here = &self.nodes[node as usize];
-        let at = match here.child(segment) {
-            // A '*' as sent is not one of ours.
-            Ok(child) if segment[0] != b'*' => return Step::Known(child),
-            Ok(at) => at as usize,
-            Err(at) => at,
-        };
-        match segment::classify(segment) {
-            Kind::Id => self.step_to(node, ID.as_bytes(), Kind::Id),
-            Kind::Word if here.words < self.max_words => Step::New(segment, Kind::Word, at),
-            Kind::Odd if here.odd < self.max_odd => Step::New(segment, Kind::Odd, at),
-            Kind::Param | Kind::Word | Kind::Odd => {
-                self.step_to(node, PARAM.as_bytes(), Kind::Param)
+        // An identifier is never a literal, and most begin with a digit: no need to search for those.
+        let early = segment[0]
+            .is_ascii_digit()
+            .then(|| segment::classify(segment));
+        let mut place = 0;
+        if early != Some(Kind::Id) {
+            match here.child(segment) {
+                // A '*' as sent is not one of ours.
+                Ok(child) if segment[0] != b'*' => return Step::Known(child),
+                Ok(_) => {}
+                Err(at) => place = at,
             }
+        }
+        match early.unwrap_or_else(|| segment::classify(segment)) {
+            Kind::Word if here.words < self.max_words => Step::New(segment, Kind::Word, place),
+            Kind::Odd if here.odd < self.max_odd => Step::New(segment, Kind::Odd, place),
+            Kind::Id if here.id != 0 => Step::Known(here.id),
+            Kind::Id => Step::New(ID.as_bytes(), Kind::Id, 0),
+            _ if here.param != 0 => Step::Known(here.param),
+            _ => Step::New(PARAM.as_bytes(), Kind::Param, 0),
         }
     }
 
-    fn step_to<'a>(&self, node: u32, name: &'a [u8], kind: Kind) -> Step<'a> {
-        match self.nodes[node as usize].child(name) {
+    fn step_to_glob(&self, node: u32, glob: &'static str) -> Step<'static> {
+        match self.nodes[node as usize].child(glob.as_bytes()) {
             Ok(child) => Step::Known(child),
-            Err(at) => Step::New(name, kind, at),
+            Err(at) => Step::New(glob.as_bytes(), Kind::Glob, at),
         }
     }
 
@@ -184,11 +197,12 @@ impl Router {
         let child = self.nodes.len() as u32;
         let parent = &mut self.nodes[parent as usize];
         match kind {
-            Kind::Word => parent.words += 1,
-            Kind::Odd => parent.odd += 1,
-            Kind::Id | Kind::Param => {}
+            Kind::Id => parent.id = child,
+            Kind::Param => parent.param = child,
+            Kind::Word | Kind::Odd | Kind::Glob => parent.children.insert(at, (name.into(), child)),
         }
-        parent.children.insert(at, (name.into(), child));
+        parent.words += u16::from(kind == Kind::Word);
+        parent.odd += u16::from(kind == Kind::Odd);
         // A literal is ASCII by its kind, so that nothing is replaced here.
         let text = format!("{}/{}", parent.text, String::from_utf8_lossy(name));
         self.nodes.push(Node::new(text));
@@ -214,19 +228,22 @@ enum Step<'a> {
 }
 
 /// The first segment that is not empty, without its parameters (`;v=1`), and what follows it.
+#[inline]
 fn next_segment(mut path: &[u8]) -> Option<(&[u8], &[u8])> {
     loop {
         path = path.strip_prefix(b"/")?;
-        let end = path.iter().position(|b| *b == b'/').unwrap_or(path.len());
-        let (segment, rest) = path.split_at(end);
-        let cut = segment
+        let cut = path
             .iter()
-            .position(|b| *b == b';')
-            .unwrap_or(segment.len());
+            .position(|b| matches!(b, b'/' | b';'))
+            .unwrap_or(path.len());
+        let (segment, after) = path.split_at(cut);
+        path = match after.first() {
+            Some(b';') => &after[memchr::memchr(b'/', after).unwrap_or(after.len())..],
+            _ => after,
+        };
         if cut > 0 {
-            return Some((&segment[..cut], rest));
+            return Some((segment, path));
         }
-        path = rest;
     }
 }
 

@@ -11,6 +11,8 @@ pub enum Kind {
     Word,
     /// Could be a literal, smells of data: digits, many words in one.
     Odd,
+    /// Not of the path: `*.ext`, `**`.
+    Glob,
 }
 
 /// Longest literal of a route.

@@ -1,0 +1,7 @@
+//! Exchanges in, spans, series, lines and counts out: what a user of the core can rely on. Spans are decoded
+//! with the official proto types.
+
+mod accounts;
+mod metrics;
+mod spans;
+mod world;
