@@ -26,7 +26,7 @@ def command(output: str, fix: bool) -> None:
     Changes nothing, unless --fix is given. Exits with 1 if something fails, else with 0.
     """
     findings = preflight(Host())
-    if fix and any(_mount(finding) for finding in findings):
+    if fix and any([_mount(finding) for finding in findings]):  # each of them, not only the first
         findings = preflight(Host())
     worst = next(status for status in _WORST if any(finding.status == status for finding in findings))
     if output == "json":

@@ -49,14 +49,16 @@ def test_it_mounts_nothing_unless_asked() -> None:
     """In a mount namespace of its own, so that nothing stays mounted here."""
 
     def mounted(*args: str) -> str:
-        script = f"umount -a -t bpf; {OTEL_EBPF} check {' '.join(args)} >&2; cat /proc/self/mounts"
+        script = f"umount -a -t bpf,tracefs; {OTEL_EBPF} check {' '.join(args)} >&2; cat /proc/self/mounts"
         done = subprocess.run(
             ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=True
         )
         return done.stdout
 
-    assert " /sys/fs/bpf bpf " not in mounted()
-    assert " /sys/fs/bpf bpf " in mounted("--fix")
+    before, after = mounted(), mounted("--fix")
+    for line in (" /sys/fs/bpf bpf ", " /sys/kernel/tracing tracefs "):
+        assert line not in before
+        assert line in after
 
 
 @pytest.mark.parametrize(("status", "code"), [("pass", 0), ("warn", 0), ("fail", 1)])
