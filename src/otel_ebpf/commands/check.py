@@ -26,7 +26,10 @@ def command(output: str, fix: bool) -> None:
     Changes nothing, unless --fix is given. Exits with 1 if something fails, else with 0.
     """
     findings = preflight(Host())
-    if fix and any([_mount(finding) for finding in findings]):  # each of them, not only the first
+    if fix:
+        for finding in findings:
+            if finding.mount:
+                _mount(*finding.mount)
         findings = preflight(Host())
     worst = next(status for status in _WORST if any(finding.status == status for finding in findings))
     if output == "json":
@@ -37,16 +40,12 @@ def command(output: str, fix: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _mount(finding: Finding) -> bool:
-    if finding.mount is None:
-        return False
-    fstype, path = finding.mount
+def _mount(fstype: str, path: str) -> None:
     if not Path(path).is_dir():
         click.echo(f"{path} is not there: this kernel has no {fstype}", err=True)
-        return False
+        return
     done = subprocess.run(["mount", "-t", fstype, fstype, path], capture_output=True, text=True, check=False)
     click.echo(done.stderr.strip() or f"mounted {fstype} at {path}", err=True)
-    return done.returncode == 0
 
 
 def _as_dict(finding: Finding) -> dict[str, str]:
