@@ -60,6 +60,18 @@ static __always_inline bool is_old(struct tcp_sock *tp, int ret, int dir)
 	return received > 1 || sent > 1; /* SYN or FIN may be counted */
 }
 
+/* A client's answer may be read, by another thread, before the hook of its request has run. */
+static __always_inline bool answer_first(struct conn *c, struct tcp_sock *tp, int ret)
+{
+	__u32 received = tp->copied_seq - (tp->rcv_nxt - (__u32)tp->bytes_received);
+	__u32 sent = tp->write_seq - (tp->snd_una - (__u32)tp->bytes_acked);
+
+	if (received != ret || sent < 2 || sent > SMALL * 64)
+		return false;
+	c->half[DIR_SEND].seq = tp->write_seq - (sent - 1); /* the SYN is counted */
+	return true;
+}
+
 static __noinline int open_conn(struct conn *c, struct sock *sk, int ret, int dir)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
@@ -71,6 +83,8 @@ static __noinline int open_conn(struct conn *c, struct sock *sk, int ret, int di
 		c->old = is_old(tp, ret, dir);
 		c->half[DIR_RECV].seq = tp->copied_seq - (dir == DIR_RECV ? ret : 0);
 		c->half[DIR_SEND].seq = tp->write_seq - (dir == DIR_SEND ? ret : 0);
+		if (dir == DIR_RECV && c->old)
+			c->old = !answer_first(c, tp, ret);
 	}
 	return 0;
 }
@@ -132,19 +146,26 @@ __noinline int emit_close(struct conn *c, struct op *o, __u32 how, int err)
 /* Moves the stream on by this operation; bytes that no hook saw become a hole before it. */
 static __always_inline void advance(struct conn *c, struct op *o, struct sock *sk, int ret)
 {
-	struct half *h = &c->half[o->dir & 1];
+	struct half *h = &c->half[o->dir & 1], *other = &c->half[(o->dir + 1) & 1];
+	struct tcp_sock *tp = c->tcp ? bpf_skc_to_tcp_sock(sk) : NULL;
 
-	if (c->tcp) {
-		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	if (tp) {
+		__u32 received = tp->copied_seq, written = tp->write_seq;
+		__u32 end = o->dir == DIR_RECV ? received : written;
+		__s32 hole = end - ret - h->seq;
+		__s32 ahead = (o->dir == DIR_RECV ? written : received) - other->seq;
 
-		if (tp) {
-			__u32 end = o->dir == DIR_RECV ? tp->copied_seq : tp->write_seq;
-			__s32 hole = end - ret - h->seq;
-
-			if (hole > 0)
-				h->off += hole;
-			h->seq = end;
+		/* a FIN that was read, perhaps in this very operation, counts as a byte */
+		if (sk->sk_shutdown & RCV_SHUTDOWN) {
+			if (hole == 1 && o->dir == DIR_RECV)
+				hole = 0;
+			if (ahead == 1 && o->dir == DIR_SEND)
+				ahead = 0;
 		}
+		if (hole > 0)
+			h->off += hole;
+		h->seq = end;
+		o->other_off = other->off + (ahead > 0 ? ahead : 0);
 	}
 	o->off = h->off;
 	h->off += ret;
@@ -224,16 +245,17 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		begin_burst(c, &o);
 	else
 		o.burst_start = c->half[dir & 1].burst_cap == 0;
-	if (c->muted)
+	if (c->muted || (c->broken && !o.burst_start))
 		return 0;
 	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) && find_buffer(task, c);
-	if (c->broken && o.burst_start) {
+	if (c->broken) {
 		int status = response_status(c, &o);
 
 		if (status) {
 			hand_over(c, &o, status);
 			return 0;
 		}
+		c->broken = false;
 	}
 	if (c->announced != announce_generation && announce(c, &o, sk, task)) {
 		lost_record(c, &o);

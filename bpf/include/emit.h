@@ -13,6 +13,7 @@
 struct op {
 	__u64 ts;
 	__u64 off; /* stream offset of the next byte to speak for */
+	__u64 other_off;
 	__u32 tgid;
 	__u8 dir;
 	__u8 burst_start; /* no byte of this burst has been captured yet */
@@ -255,6 +256,7 @@ static __always_inline struct ev_segment *fill_segment(struct conn *c, struct op
 	}
 	fill_header(&e->h, c, o, EV_SEGMENT);
 	e->off = o->off;
+	e->other_off = o->other_off;
 	e->adv = adv;
 	if (cap > room)
 		cap = room;

@@ -56,6 +56,8 @@ struct ev_hdr {
 struct ev_segment {
 	struct ev_hdr h;
 	__u64 off; /* stream offset of data[0] */
+	__u64 other_off; /* bytes that have gone the other way by now, as TCP's sequence numbers tell: their own
+			  * record may come later, where one thread sends and another receives. 0: not known */
 	__u32 cap; /* bytes that follow */
 	__u32 adv; /* bytes of the stream this record speaks for, >= cap: off+adv is the operation's end, or
 		    * the next record's off */

@@ -144,6 +144,7 @@ class Session:
         sampler_arg: float = 1.0,
         stats: bool = False,  # bpf_stats: run time by program
         ports: list[int] | None = None,  # capture only connections with one of these ports; None: all
+        await_verdict: bool = False,  # hold what a process does until it has a verdict (2 s at most)
     ) -> Self: ...
     @property
     def hooks(self) -> Literal["sock_length", "fexit"]: ...

@@ -71,23 +71,24 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// A process became another program. Returns the key it had before.
+    /// A process became another program. Returns the key it had before, for `forget`.
     pub fn exec(&mut self, process: Process) -> Option<u64> {
         self.epoch += 1;
         let before = self.by_tgid.remove(&process.tgid);
-        if let Some(key) = before {
-            self.by_key.remove(&key);
-        }
         self.insert(process);
         before
     }
 
-    /// A process ended. Returns its key if it had one.
+    /// A process ended. Returns its key if it had one, for `forget`.
     pub fn exit(&mut self, tgid: u32) -> Option<u64> {
         let key = self.by_tgid.remove(&tgid)?;
         self.epoch += 1;
-        self.by_key.remove(&key);
         Some(key)
+    }
+
+    /// Nothing more will be heard of a process that ended.
+    pub fn forget(&mut self, key: u64) {
+        self.by_key.remove(&key);
     }
 
     /// The key of a process that has traffic; from now on Python is to know of it.

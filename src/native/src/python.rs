@@ -131,7 +131,7 @@ impl Session {
     #[pyo3(signature = (*, ring_bytes = 8 << 20, select_unknown = true, spans = true, spans_per_second = 1000,
                         span_queue_bytes = 16 << 20, lines = false, line_queue = 4096, routes = "infer",
                         max_routes_per_service = 200, max_series = 2000, sampler = "parentbased_always_on",
-                        sampler_arg = 1.0, stats = false, ports = None))]
+                        sampler_arg = 1.0, stats = false, ports = None, await_verdict = false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -149,6 +149,7 @@ impl Session {
         sampler_arg: f64,
         stats: bool,
         ports: Option<Vec<u16>>,
+        await_verdict: bool,
     ) -> PyResult<Self> {
         let argument = |message: String| raise(Failure::new(FailureKind::Argument, message));
         let infer_routes = match routes {
@@ -182,7 +183,10 @@ impl Session {
                 ports,
             })?;
             let hooks = programs.hooks.as_str();
-            let shared = Arc::new(Shared::new(Streams::new(aggregator), programs)?);
+            let shared = Arc::new(Shared::new(
+                Streams::new(aggregator, await_verdict),
+                programs,
+            )?);
             let drain = Drain::new(Arc::clone(&shared))?;
             let thread = std::thread::Builder::new()
                 .name("otel-ebpf-drain".into())

@@ -41,6 +41,10 @@ fn direction(dir: u8) -> Direction {
     }
 }
 
+fn counted(h: &ev_hdr) -> bool {
+    u32::from(h.flags) & event_flags::EV_F_COUNTED.0 != 0
+}
+
 fn segment(streams: &mut Streams, bytes: &[u8]) -> bool {
     let Some(s) = wire::read::<ev_segment>(bytes) else {
         return false;
@@ -57,9 +61,10 @@ fn segment(streams: &mut Streams, bytes: &[u8]) -> bool {
         tgid: s.h.tgid,
         ts_ns: s.h.ts_ns,
         off: s.off,
+        other_off: s.other_off,
         adv: u64::from(s.adv),
         data,
-        counted_elsewhere: u32::from(s.h.flags) & event_flags::EV_F_COUNTED.0 != 0,
+        counted_elsewhere: counted(&s.h),
     });
     true
 }
@@ -119,7 +124,7 @@ fn close(streams: &mut Streams, bytes: &[u8]) -> bool {
         close_how::CLOSE_GONE => Closed::Gone(e.err),
         _ => return false,
     };
-    streams.close(e.h.conn, e.h.ts_ns, how);
+    streams.close(e.h.conn, e.h.ts_ns, how, counted(&e.h));
     true
 }
 

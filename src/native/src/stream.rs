@@ -21,7 +21,13 @@ const MAX_CONNECTIONS: usize = 100_000;
 const IDLE_NS: u64 = 300_000_000_000;
 
 /// A process's sockets are closed just after its end is told; its last exchanges are waited for so long.
-const GRACE_NS: u64 = 1_000_000_000;
+const GRACE_NS: u64 = 3_000_000_000;
+
+/// Segments held at a time, and for how long: what comes later than that was seen by no hook.
+const MAX_HELD: usize = 256;
+const HELD_NS: u64 = 100_000_000;
+/// A verdict that is not given within this time is taken as "watched".
+const VERDICT_NS: u64 = 2_000_000_000;
 
 /// Which way bytes went, seen from the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +36,15 @@ pub enum Direction {
     Recv = 0,
     /// Out of it.
     Send = 1,
+}
+
+impl Direction {
+    fn other(self) -> Self {
+        match self {
+            Self::Recv => Self::Send,
+            Self::Send => Self::Recv,
+        }
+    }
 }
 
 /// One record of bytes that went one way.
@@ -45,6 +60,8 @@ pub struct Segment<'a> {
     pub ts_ns: u64,
     /// Stream offset of the first byte.
     pub off: u64,
+    /// Bytes that have gone the other way by then, whether their record has come or not; 0 where not known.
+    pub other_off: u64,
     /// Bytes this record speaks for, at least those in `data`.
     pub adv: u64,
     /// Captured bytes.
@@ -81,13 +98,60 @@ struct Conn {
     state: State,
     tgid: u32,
     epoch: u64,
+    /// Stream offsets passed on, by direction.
     off: [u64; 2],
+    /// The same, with what is held.
+    known: [u64; 2],
+    held: VecDeque<Held>,
     last: Option<Direction>,
     last_ns: u64,
     old: bool,
     exiting: bool,
     barred: bool,
     tcp: bool,
+}
+
+/// What waits for something that was sent before it, or for the verdict on its process.
+enum Held {
+    Bytes {
+        dir: Direction,
+        tgid: u32,
+        ts_ns: u64,
+        off: u64,
+        other_off: u64,
+        adv: u64,
+        data: Box<[u8]>,
+        counted_elsewhere: bool,
+    },
+    Close {
+        ts_ns: u64,
+        how: Closed,
+    },
+}
+
+impl Held {
+    fn bytes(s: &Segment<'_>) -> Self {
+        Self::Bytes {
+            dir: s.dir,
+            tgid: s.tgid,
+            ts_ns: s.ts_ns,
+            off: s.off,
+            other_off: s.other_off,
+            adv: s.adv,
+            data: s.data.into(),
+            counted_elsewhere: s.counted_elsewhere,
+        }
+    }
+
+    fn is(&self, way: Direction) -> bool {
+        matches!(self, Self::Bytes { dir, .. } if *dir == way)
+    }
+
+    fn ts_ns(&self) -> u64 {
+        match self {
+            Self::Bytes { ts_ns, .. } | Self::Close { ts_ns, .. } => *ts_ns,
+        }
+    }
 }
 
 /// The sink of one connection: adds the connection to what a parser says.
@@ -139,21 +203,28 @@ pub struct Streams {
     /// Exact counts.
     pub counters: StreamCounters,
     conns: FxHashMap<u64, Conn>,
+    /// Hold what a process does until there is a verdict.
+    await_verdict: bool,
     strangers: Vec<u64>,
+    /// Connections with held segments.
+    holding: Vec<u64>,
     forgot: bool,
     /// Ended processes whose connections may still have something to say, by time of death.
     dying: VecDeque<(u64, u64)>,
 }
 
 impl Streams {
-    /// No connections yet.
-    pub fn new(aggregator: Aggregator) -> Self {
+    /// No connections yet. `await_verdict`: what a process does is held until Python has said whether it is
+    /// watched (by ports, say), instead of being counted meanwhile.
+    pub fn new(aggregator: Aggregator, await_verdict: bool) -> Self {
         Self {
+            await_verdict,
             aggregator,
             processes: Processes::default(),
             counters: StreamCounters::default(),
             conns: FxHashMap::default(),
             strangers: Vec::new(),
+            holding: Vec::new(),
             forgot: false,
             dying: VecDeque::new(),
         }
@@ -188,6 +259,8 @@ impl Streams {
             tgid,
             epoch,
             off: [0, 0],
+            known: [0, 0],
+            held: VecDeque::new(),
             last: None,
             last_ns: ts_ns,
             old,
@@ -203,6 +276,94 @@ impl Streams {
             self.counters.orphans += 1;
             return;
         };
+        // Where one thread sends and another receives, the answer's record may come before the question's.
+        let known = &mut conn.known;
+        let begun = conn.last.is_some() || !conn.old;
+        let early = begun && !s.counted_elsewhere && s.other_off > known[s.dir.other() as usize];
+        known[s.dir as usize] = known[s.dir as usize].max(s.off + s.adv);
+        let waits = self.await_verdict && undecided(&self.processes, conn);
+        if early || waits || conn.held.iter().any(|h| h.is(s.dir)) {
+            if conn.held.len() < MAX_HELD {
+                if conn.held.is_empty() {
+                    self.holding.push(s.conn);
+                }
+                conn.held.push_back(Held::bytes(s));
+                return;
+            }
+            self.release(s.conn, true);
+        }
+        self.pass_on(s);
+        self.release(s.conn, false);
+    }
+
+    /// Passes on what was held, as far as what it waits for has come; with `all`, what it waits for is taken as
+    /// never coming: bytes that no hook sees, a verdict that nobody gives.
+    fn release(&mut self, id: u64, all: bool) {
+        while let Some(conn) = self.conns.get_mut(&id) {
+            if !all && self.await_verdict && undecided(&self.processes, conn) {
+                return;
+            }
+            match conn.held.pop_front() {
+                None => return,
+                Some(Held::Close { ts_ns, how }) => self.close_now(id, ts_ns, how),
+                Some(Held::Bytes {
+                    dir,
+                    tgid,
+                    ts_ns,
+                    off,
+                    other_off,
+                    adv,
+                    data,
+                    counted_elsewhere,
+                }) => {
+                    let other = dir.other();
+                    let passed = conn.off[other as usize];
+                    let begun = conn.last.is_some() || !conn.old;
+                    let missing = if begun && !counted_elsewhere {
+                        other_off.saturating_sub(passed)
+                    } else {
+                        0
+                    };
+                    let s = Segment {
+                        conn: id,
+                        dir,
+                        tgid,
+                        ts_ns,
+                        off,
+                        other_off,
+                        adv,
+                        data: &data,
+                        counted_elsewhere,
+                    };
+                    if missing > 0 && !all {
+                        let held = Held::bytes(&s);
+                        conn.held.push_front(held);
+                        return;
+                    }
+                    if missing > 0 {
+                        self.pass_on(&Segment {
+                            dir: other,
+                            off: passed,
+                            other_off: 0,
+                            adv: missing,
+                            data: &[],
+                            ..s
+                        });
+                    }
+                    self.pass_on(&s);
+                }
+            }
+        }
+    }
+
+    fn pass_on(&mut self, s: &Segment<'_>) {
+        if s.counted_elsewhere {
+            // this record begins a burst: nothing that was before it matters any longer
+            self.forget_pending(s.conn, s.ts_ns);
+        }
+        let Some(conn) = self.conns.get_mut(&s.conn) else {
+            return;
+        };
         if conn.tgid != s.tgid || conn.epoch != self.processes.epoch {
             conn.tgid = s.tgid;
             conn.epoch = self.processes.epoch;
@@ -212,11 +373,16 @@ impl Streams {
         let first = conn.last.is_none();
         conn.last = Some(s.dir);
         conn.last_ns = s.ts_ns;
-        let off = &mut conn.off[s.dir as usize];
-        if first && s.off > 0 && *off == 0 {
-            // announced anew after it was forgotten
-            *off = s.off;
+        if s.counted_elsewhere || (first && conn.old) {
+            // what went by before is not ours: lost and counted, or before our time
+            conn.off[s.dir as usize] = s.off;
+            conn.off[s.dir.other() as usize] = s.other_off;
+            conn.known = [
+                conn.known[0].max(conn.off[0]),
+                conn.known[1].max(conn.off[1]),
+            ];
         }
+        let off = &mut conn.off[s.dir as usize];
         let hole = s.off.wrapping_sub(*off);
         if hole > u64::MAX / 2 {
             self.counters.out_of_order += 1;
@@ -234,9 +400,6 @@ impl Streams {
                     aggregator: &mut self.aggregator,
                     allowed,
                 };
-                if s.counted_elsewhere {
-                    parser.end(s.ts_ns, End::Lost, &mut sink);
-                }
                 feed(parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
             }
             State::Undecided { .. } => {
@@ -249,7 +412,39 @@ impl Streams {
     }
 
     /// One side, or all of the connection, is over.
-    pub fn close(&mut self, id: u64, ts_ns: u64, how: Closed) {
+    /// `counted_elsewhere`: as in `Segment`.
+    pub fn close(&mut self, id: u64, ts_ns: u64, how: Closed, counted_elsewhere: bool) {
+        if counted_elsewhere {
+            self.release(id, true);
+            self.forget_pending(id, ts_ns);
+        }
+        if let Some(conn) = self.conns.get_mut(&id) {
+            if self.await_verdict && !conn.held.is_empty() && undecided(&self.processes, conn) {
+                conn.held.push_back(Held::Close { ts_ns, how });
+                return;
+            }
+        }
+        self.release(id, true);
+        self.close_now(id, ts_ns, how);
+    }
+
+    fn forget_pending(&mut self, id: u64, ts_ns: u64) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        if let State::Http1(parser) = &mut conn.state {
+            let allowed = !conn.barred && allowed(&self.processes, &conn.info);
+            let mut sink = ConnSink {
+                info: &mut conn.info,
+                aggregator: &mut self.aggregator,
+                allowed,
+            };
+            parser.end(ts_ns, End::Lost, &mut sink);
+            **parser = http1::Connection::new();
+        }
+    }
+
+    fn close_now(&mut self, id: u64, ts_ns: u64, how: Closed) {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
@@ -289,32 +484,55 @@ impl Streams {
     /// A process ended. What its TCP connections had in flight is settled when they close, a moment later;
     /// unix sockets close without a word.
     pub fn exit(&mut self, tgid: u32, ts_ns: u64) {
+        let Some(key) = self.processes.exit(tgid) else {
+            return;
+        };
+        self.dying.push_back((ts_ns, key));
         let mut over = Vec::new();
         for (&id, conn) in &mut self.conns {
             if conn.tgid == tgid {
                 conn.exiting = true;
-                conn.barred = !allowed(&self.processes, &conn.info);
                 if !conn.tcp {
                     over.push(id);
                 }
             }
         }
         for id in over {
-            self.close(id, ts_ns, Closed::Fin(Direction::Send));
-            self.close(id, ts_ns, Closed::Gone(0));
-        }
-        if let Some(key) = self.processes.exit(tgid) {
-            self.dying.push_back((ts_ns, key));
+            self.close(id, ts_ns, Closed::Fin(Direction::Send), false);
+            self.close(id, ts_ns, Closed::Gone(0), false);
         }
     }
 
     /// To be called a few times a second with CLOCK_BOOTTIME.
     pub fn tick(&mut self, now_ns: u64) {
+        for id in std::mem::take(&mut self.holding) {
+            let Some(conn) = self.conns.get(&id) else {
+                continue;
+            };
+            let Some(held) = conn.held.front() else {
+                continue;
+            };
+            let waits = self.await_verdict && undecided(&self.processes, conn);
+            let patience = if waits { VERDICT_NS } else { HELD_NS };
+            if now_ns.saturating_sub(held.ts_ns()) < patience {
+                self.holding.push(id);
+            } else {
+                self.release(id, true);
+            }
+        }
         while let Some(&(ts_ns, key)) = self.dying.front() {
             if now_ns.saturating_sub(ts_ns) < GRACE_NS {
                 break;
             }
             self.dying.pop_front();
+            for conn in self
+                .conns
+                .values_mut()
+                .filter(|c| c.info.process_key == key)
+            {
+                conn.barred = !allowed(&self.processes, &conn.info);
+            }
+            self.processes.forget(key);
             self.aggregator.process_gone(key);
         }
     }
@@ -326,6 +544,15 @@ impl Streams {
         }
         if let Some(p) = self.processes.get_mut(key) {
             p.verdict = verdict;
+        }
+        let waiting = |id: &u64| {
+            self.conns
+                .get(id)
+                .is_some_and(|c| c.info.process_key == key)
+        };
+        let ids: Vec<u64> = self.holding.iter().copied().filter(waiting).collect();
+        for id in ids {
+            self.release(id, false);
         }
     }
 
@@ -366,6 +593,13 @@ fn side(role: Role, dir: Direction) -> Side {
         (Role::Server, Direction::Recv) | (Role::Client, Direction::Send) => Side::Request,
         _ => Side::Response,
     }
+}
+
+/// Nobody has said yet whether the connection's process is watched.
+fn undecided(processes: &Processes, conn: &Conn) -> bool {
+    processes
+        .get(conn.info.process_key)
+        .is_some_and(|p| p.verdict == Verdict::Unknown)
 }
 
 fn allowed(processes: &Processes, info: &ConnInfo) -> bool {

@@ -43,10 +43,13 @@ class Core(Protocol):
     def close(self) -> None: ...
 
 
-def open_session(settings: Settings, *, lines: bool, ports: Sequence[int] | None = None) -> Core:
+def open_session(
+    settings: Settings, *, lines: bool, ports: Sequence[int] | None = None, await_verdict: bool = False
+) -> Core:
     """Loads and attaches the BPF programs.
 
     `lines`: make a `Line` of each request. `ports`: the only ports that any rule can select, if there are few.
+    `await_verdict`: there are rules, so what a process does is held until it is known whether they select it.
     Raises PermissionDenied or CaptureError.
     """
     traces, http = settings.traces, settings.http
@@ -65,6 +68,7 @@ def open_session(settings: Settings, *, lines: bool, ports: Sequence[int] | None
             sampler_arg=traces.sampler_arg,
             stats=settings.output.stats,
             ports=None if ports is None else list(ports),
+            await_verdict=await_verdict,
         )
     except _native.NativeError as error:
         raise _explain(error) from error

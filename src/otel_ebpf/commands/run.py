@@ -167,7 +167,8 @@ def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Sele
     _handle_signals(control, reloads=reload is not None)
     # The ports in the kernel can't change later, so they are for runs whose rules can't either.
     ports = only_ports(settings.selection) if reload is None else None
-    core = open_session(settings, lines=settings.shows_lines, ports=ports)
+    rules = reload is not None or bool(settings.selection.include or settings.selection.exclude)
+    core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules)
     output = Output(1)
     log.info("%s", _announcement(settings, core.hooks))
     if duration_s is not None:
