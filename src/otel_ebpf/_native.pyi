@@ -130,7 +130,7 @@ class Session:
     def __new__(
         cls,
         *,
-        ring_bytes: int = 8 << 20,  # a power of two and a multiple of the page
+        ring_bytes: int = 4 << 20,  # a power of two and a multiple of the page
         select_unknown: bool = True,  # capture processes that have no verdict yet
         spans: bool = True,
         spans_per_second: int = 1000,  # 0: no limit

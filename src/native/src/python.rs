@@ -10,6 +10,7 @@ use crate::stream::Streams;
 use crate::wire::counter;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pyo3::IntoPyObjectExt;
@@ -128,7 +129,7 @@ type Ports = Vec<(u16, u16)>;
 #[pymethods]
 impl Session {
     #[new]
-    #[pyo3(signature = (*, ring_bytes = 8 << 20, select_unknown = true, spans = true, spans_per_second = 1000,
+    #[pyo3(signature = (*, ring_bytes = 4 << 20, select_unknown = true, spans = true, spans_per_second = 1000,
                         span_queue_bytes = 16 << 20, lines = false, line_queue = 4096, routes = "infer",
                         max_routes_per_service = 200, max_series = 2000, sampler = "parentbased_always_on",
                         sampler_arg = 1.0, stats = false, ports = None, await_verdict = false))]
@@ -508,7 +509,7 @@ fn probe_hooks(py: Python<'_>) -> &'static str {
 #[pyfunction]
 fn encode_traces<'py>(
     py: Python<'py>,
-    batches: Vec<(Vec<u8>, Vec<u8>)>,
+    batches: Vec<(PyBackedBytes, PyBackedBytes)>,
     scope_name: &str,
     scope_version: &str,
     schema_url: &str,

@@ -99,7 +99,7 @@ class Http:
 class Capture:
     """`ring_bytes` is a power of two and a multiple of the page."""
 
-    ring_bytes: int = 8 << 20
+    ring_bytes: int = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

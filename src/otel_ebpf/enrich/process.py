@@ -14,6 +14,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMes
 
 from otel_ebpf import __version__, semconv
 from otel_ebpf.config.values import parse_pairs
+from otel_ebpf.enrich import cgroups as cgroup_ids
 from otel_ebpf.enrich import container, host, naming, proc
 from otel_ebpf.model import Attributes, AttributeValue, Process, ProcessInfo, Resource
 
@@ -50,6 +51,7 @@ class Enricher:
         self._host = host.host_attributes()
         self._command_args = command_args
         self._proc_root = proc_root
+        self._cgroup_ids = cgroup_ids.CgroupIds(proc_root)
 
     def agent_resource(self, pid: int) -> Resource:
         """The agent's own."""
@@ -70,6 +72,8 @@ class Enricher:
         executable_name = PurePosixPath(files.executable).name or _name_from(args, process.comm)
         program = naming.program_name(executable_name, args, files.working_directory)
         cgroups = container.cgroup_paths(files.cgroup)
+        if not cgroups and (path := self._cgroup_ids.path(process.cgroup_id)):
+            cgroups = (path,)
         own = _own_attributes(files.environ)
         service_name = str(own.get(semconv.SERVICE_NAME) or program.name or f"pid-{process.tgid}")
 
