@@ -178,7 +178,6 @@ def _lay_root(tree: Path, files: list[Path]) -> None:
         (tree / name).symlink_to(f"usr/{name}")
     for name in ("proc", "sys", "dev", "tmp", "run", "root", "var/log/nginx", "var/lib/nginx", "etc", "job"):
         (tree / name).mkdir(parents=True, exist_ok=True)
-    (tree / PROJECT.relative_to("/")).mkdir(parents=True, exist_ok=True)
     _lay(tree, files, Path("/"))
     (tree / "etc/passwd").write_text(_PASSWD)
     (tree / "etc/group").write_text(_GROUP)

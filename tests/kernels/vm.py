@@ -38,8 +38,8 @@ exec $B switch_root /new /bin/busybox sh /start
 _START = r"""
 /bin/busybox --install -s /bin 2>/dev/null
 export PATH=@PROJECT@/.venv/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root PYTHONDONTWRITEBYTECODE=1
+mount -t tmpfs t /tmp; mount -t tmpfs t /run; mkdir -p /dev/shm /dev/pts /out @PROJECT@
 mount -t ext4 /dev/vdb @PROJECT@
-mount -t tmpfs t /tmp; mount -t tmpfs t /run; mkdir -p /dev/shm /dev/pts /out
 mount -t tmpfs -o size=75% t /out; mount -t devpts devpts /dev/pts; mount -t tmpfs t /dev/shm
 mount -t cgroup2 c /sys/fs/cgroup
 chmod 1777 /tmp; ifconfig lo up; hostname vm; ulimit -n 65536
