@@ -17,7 +17,7 @@ try() {
 try ruff check --quiet .
 try ruff format --check --quiet .
 try mypy
-try lint-imports --no-cache
+try lint-imports --no-cache --no-logo
 try shellcheck -x scripts/*.sh .ci/run
 try cargo fmt --manifest-path src/native/Cargo.toml --check
 try cargo clippy "${native[@]}" --all-targets --all-features --quiet -- -D warnings

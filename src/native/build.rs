@@ -22,7 +22,10 @@ fn main() {
         .clang_args([
             format!("-I{}", bpf.join("include").display()),
             // libbpf's own headers, handed on by libbpf-sys (`links = "bpf"`)
-            format!("-I{}", env::var("DEP_BPF_INCLUDE").expect("libbpf-sys sets it")),
+            format!(
+                "-I{}",
+                env::var("DEP_BPF_INCLUDE").expect("libbpf-sys sets it")
+            ),
             format!("-D__TARGET_ARCH_{arch}"),
             "-mcpu=v3".into(),
             "-Wall".into(),

@@ -4,11 +4,11 @@ pub mod aggregate;
 pub mod conn;
 pub mod exchange;
 pub mod otlp;
+pub mod processes;
 pub mod protocols;
 pub mod redact;
 pub mod routes;
 pub mod sampling;
-pub mod processes;
 pub mod stream;
 
 #[cfg(feature = "capture")]
