@@ -111,9 +111,10 @@ impl Processes {
         self.by_key.get(&key)
     }
 
-    /// As `get`, to change it.
-    pub fn get_mut(&mut self, key: u64) -> Option<&mut Process> {
-        self.by_key.get_mut(&key)
+    /// False: the process is gone.
+    pub fn set_verdict(&mut self, key: u64, verdict: Verdict) -> bool {
+        let process = self.by_key.get_mut(&key);
+        process.map(|p| p.verdict = verdict).is_some()
     }
 
     /// Those that had their first traffic since the last call; some may have ended meanwhile.

@@ -107,7 +107,8 @@ struct Conn {
     last_ns: u64,
     old: bool,
     exiting: bool,
-    barred: bool,
+    /// What the verdict says of this connection, as of `epoch`.
+    allowed: bool,
     tcp: bool,
 }
 
@@ -265,7 +266,7 @@ impl Streams {
             last_ns: ts_ns,
             old,
             exiting: false,
-            barred: false,
+            allowed: true,
             tcp,
         });
     }
@@ -282,8 +283,13 @@ impl Streams {
         let early = begun && !s.counted_elsewhere && s.other_off > known[s.dir.other() as usize];
         known[s.dir as usize] = known[s.dir as usize].max(s.off + s.adv);
         let waits = self.await_verdict && undecided(&self.processes, conn);
-        if early || waits || conn.held.iter().any(|h| h.is(s.dir)) {
-            if conn.held.len() < MAX_HELD {
+        let queue = &conn.held;
+        if !early && !waits && queue.is_empty() {
+            self.pass_on(s);
+            return;
+        }
+        if early || waits || queue.iter().any(|h| h.is(s.dir)) {
+            if queue.len() < MAX_HELD {
                 if conn.held.is_empty() {
                     self.holding.push(s.conn);
                 }
@@ -368,6 +374,7 @@ impl Streams {
             conn.tgid = s.tgid;
             conn.epoch = self.processes.epoch;
             conn.info.process_key = self.processes.with_traffic(s.tgid, Process::default);
+            conn.allowed = allowed(&self.processes, &conn.info);
         }
         let burst = conn.last != Some(s.dir);
         let first = conn.last.is_none();
@@ -394,11 +401,10 @@ impl Streams {
         let verdict = match &mut conn.state {
             State::Http1(parser) => {
                 let side = side(conn.info.role, s.dir);
-                let allowed = !conn.barred && allowed(&self.processes, &conn.info);
                 let mut sink = ConnSink {
                     info: &mut conn.info,
                     aggregator: &mut self.aggregator,
-                    allowed,
+                    allowed: conn.allowed,
                 };
                 feed(parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
             }
@@ -433,11 +439,10 @@ impl Streams {
             return;
         };
         if let State::Http1(parser) = &mut conn.state {
-            let allowed = !conn.barred && allowed(&self.processes, &conn.info);
             let mut sink = ConnSink {
                 info: &mut conn.info,
                 aggregator: &mut self.aggregator,
-                allowed,
+                allowed: conn.allowed,
             };
             parser.end(ts_ns, End::Lost, &mut sink);
             **parser = http1::Connection::new();
@@ -460,11 +465,10 @@ impl Streams {
                     Closed::Gone(0) => End::Closed,
                     Closed::Gone(err) => End::Broken(err),
                 };
-                let allowed = !conn.barred && allowed(&self.processes, &conn.info);
                 let mut sink = ConnSink {
                     info: &mut conn.info,
                     aggregator: &mut self.aggregator,
-                    allowed,
+                    allowed: conn.allowed,
                 };
                 parser.end(ts_ns, end, &mut sink);
             }
@@ -525,13 +529,6 @@ impl Streams {
                 break;
             }
             self.dying.pop_front();
-            for conn in self
-                .conns
-                .values_mut()
-                .filter(|c| c.info.process_key == key)
-            {
-                conn.barred = !allowed(&self.processes, &conn.info);
-            }
             self.processes.forget(key);
             self.aggregator.process_gone(key);
         }
@@ -542,8 +539,14 @@ impl Streams {
         if verdict == Verdict::Excluded {
             self.aggregator.discard(key);
         }
-        if let Some(p) = self.processes.get_mut(key) {
-            p.verdict = verdict;
+        if self.processes.set_verdict(key, verdict) {
+            for conn in self
+                .conns
+                .values_mut()
+                .filter(|c| c.info.process_key == key)
+            {
+                conn.allowed = allowed(&self.processes, &conn.info);
+            }
         }
         let waiting = |id: &u64| {
             self.conns
@@ -687,12 +690,12 @@ fn decide(
         Role::Client
     };
     let mut parser = Box::new(http1::Connection::new());
-    let allowed = allowed(processes, &conn.info);
+    conn.allowed = allowed(processes, &conn.info);
     let side = side(conn.info.role, s.dir);
     let mut sink = ConnSink {
         info: &mut conn.info,
         aggregator,
-        allowed,
+        allowed: conn.allowed,
     };
     // the first byte's time counts, also where it came in an earlier piece
     let (first, later) = bytes.split_at(bytes.len().saturating_sub(s.data.len()));
