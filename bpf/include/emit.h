@@ -260,7 +260,9 @@ static __always_inline struct ev_segment *fill_segment(struct conn *c, struct op
 	e->adv = adv;
 	if (cap > room)
 		cap = room;
-	if (gathered) {
+	if (gathered && room <= 1024 && cap == adv && b->iovcnt <= FEW && !b->at && !b->at_used) {
+		cap = gather_few(b, e->data, cap, room);
+	} else if (gathered) {
 		struct gather g = {.b = b, .to = e->data, .want = cap};
 
 		b->done = 0;
