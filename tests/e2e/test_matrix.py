@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.e2e.conftest import STARTS, Serve
-from tests.e2e.expect import assert_durations, assert_same, assert_valid, await_log, logged_rows, method_of
+from tests.e2e.expect import assert_same, assert_valid, await_log, logged_rows, method_of, wrong_durations
 from tests.testbed import clients
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
@@ -49,7 +49,17 @@ def test_each_request_is_one_span_on_each_side(
     served = agent.spans(server.pids, SERVER, tag)
     assert_same(served, log)
     assert_valid(served)
-    assert_durations(served, log)
+    # Server and kernel look at their clocks at different moments, and anything may run in between. What is off for
+    # another reason is off again.
+    wrong = wrong_durations(served, log)
+    for attempt in range(5):
+        again = [ask for ask in asks(f"{tag}-{attempt}") if (ask.method, ask.target.partition("?")[0]) in wrong]
+        if again:
+            clients.ALL[client_name](server, again)
+            log_again = await_log(server, f"{tag}-{attempt}", len(again))
+            agent.settle()
+            wrong = wrong_durations(agent.spans(server.pids, SERVER, f"{tag}-{attempt}"), log_again)
+    assert not wrong
 
     asked = agent.spans([done.pid], CLIENT, tag)
     assert [(method_of(span), span.status_code) for span in asked] == [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import STARTS, RunAgent, Serve
-from tests.e2e.expect import assert_durations, assert_same, await_log
+from tests.e2e.expect import assert_same, await_log
 from tests.testbed import clients, nginx, servers
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
@@ -96,4 +96,3 @@ def test_connections_older_than_the_agent(run_agent: RunAgent, serve: Serve, tag
             agent.settle()
             served = [span for span in agent.spans(server.pids, SERVER, tag) if "before" not in span.query]
             assert_same(served, log)
-            assert_durations(served, log)
