@@ -103,6 +103,28 @@ def _brief(span: Span) -> tuple[object, ...]:
     return (span.kind, span.pid, span.method, span.path, span.status_code, span.error_type)
 
 
+# ---- connections older than the agent: first of all, nginx closes what is idle for long ----
+
+
+@case
+def older_than_the_agent(ground: Ground) -> None:
+    ground.old.send(request("GET", "/hello?t=older_than_the_agent"))
+    assert ground.old.answer().status == 200
+    ground.old.send(request("GET", "/hello?t=older_than_the_agent"))
+    assert ground.old.answer().status == 200
+    ground.spans("older_than_the_agent", SERVER, 2)
+
+
+@case
+def older_halfway(ground: Ground) -> None:
+    """The agent came in the middle of a request: from the next one on all is seen."""
+    ground.old_halfway.send(b"ing: rest\r\n\r\n")
+    assert ground.old_halfway.answer().status == 200
+    ground.old_halfway.send(request("GET", "/hello?t=older_halfway"))
+    assert ground.old_halfway.answer().status == 200
+    ground.spans("older_halfway", SERVER, 1)
+
+
 # ---- real servers and clients ----
 
 
@@ -508,26 +530,7 @@ def _path(span: Span) -> str:
     return "/" + str(span.attributes.get("url.full", "")).partition("://")[2].partition("/")[2].partition("?")[0]
 
 
-# ---- time: before, after, and the end ----
-
-
-@case
-def older_than_the_agent(ground: Ground) -> None:
-    ground.old.send(request("GET", "/hello?t=older_than_the_agent"))
-    assert ground.old.answer().status == 200
-    ground.old.send(request("GET", "/hello?t=older_than_the_agent"))
-    assert ground.old.answer().status == 200
-    ground.spans("older_than_the_agent", SERVER, 2)
-
-
-@case
-def older_halfway(ground: Ground) -> None:
-    """The agent came in the middle of a request: from the next one on all is seen."""
-    ground.old_halfway.send(b"ing: rest\r\n\r\n")
-    assert ground.old_halfway.answer().status == 200
-    ground.old_halfway.send(request("GET", "/hello?t=older_halfway"))
-    assert ground.old_halfway.answer().status == 200
-    ground.spans("older_halfway", SERVER, 1)
+# ---- the end ----
 
 
 @case

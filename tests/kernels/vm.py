@@ -120,13 +120,11 @@ class Vm:
 
     def _command(self, qemu: str, kernel: Kernel, home: Path) -> list[str]:
         drives: list[str] = []
-        for path, copy_on_write in (
-            (self.root, "on"),
-            (self.project, "on"),
-            (home / "job.tar", "on"),
-            (home / "result.tar", "off"),
-        ):
-            drives += ["-drive", f"file={path},if=virtio,format=raw,snapshot={copy_on_write}"]
+        disks = ((self.root, "on"), (self.project, "on"), (home / "job.tar", "on"), (home / "result.tar", "off"))
+        for number, (path, copy_on_write) in enumerate(disks):
+            drives += ["-drive", f"file={path},if=none,id=d{number},format=raw,snapshot={copy_on_write}"]
+            # Without MSI-X: qemu 7.2 now and then aborts in msix_table_mmio_write while a guest sets it up.
+            drives += ["-device", f"virtio-blk-pci,drive=d{number},vectors=0"]
         # la57: Debian's 6.1 decompressor does not come through qemu's five-level paging.
         machine = ["-machine", "q35", "-accel", "tcg", "-cpu", "max,la57=off", "-m", self.memory]
         if self.counting:
