@@ -46,7 +46,7 @@ def await_log(server: Server, tag: str, count: int) -> list[LogLine]:
 def assert_same(spans: Sequence[Span], log: Sequence[LogLine]) -> None:
     """Each logged request is one span and the other way round."""
     ours, theirs = Counter(span_rows(spans)), Counter(logged_rows(log))
-    assert not ours - theirs and not theirs - ours, (
+    assert ours == theirs, (
         f"only in spans: {list((ours - theirs).elements())}, only in the log: {list((theirs - ours).elements())}"
     )
 
