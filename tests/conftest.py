@@ -1,6 +1,7 @@
 """What all tests share: markers, longer patience for tests that build real servers, a last look at the kernel."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ E2E = Path(__file__).parent / "e2e"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Ended from outside, the tests still end what they started.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 143))
     config.addinivalue_line("markers", "slow: takes more than ten seconds; runs all the same")
 
 

@@ -69,7 +69,8 @@ class Program:
         self.stderr_path = folder / f"{name}.err"
         with self.stdout_path.open("wb") as out, self.stderr_path.open("wb") as err:
             self.popen = subprocess.Popen(
-                [str(part) for part in argv],
+                # Where the tests themselves are killed, nothing of theirs runs on.
+                ["setpriv", "--pdeathsig", "KILL", *map(str, argv)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
