@@ -20,7 +20,7 @@ from tests.kernels.kernels import Unavailable, testbed
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-_PROGRAMS = ("bash", "bpftool", "curl", "nginx", "wrk")
+_PROGRAMS = ("bash", "bpftool", "curl", "nginx", "setpriv", "wrk")
 _LIBRARIES = ("libnss_files.so.2", "libnss_dns.so.2")
 _STDLIB_WITHOUT = {
     "test",
