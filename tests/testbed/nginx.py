@@ -10,7 +10,7 @@ from tests.testbed.process import Program, answers, answers_unix, free_port
 
 LOG = """\
 '{"method": "$request_method", "target": "$request_uri", "status": $status, "body_bytes": $body_bytes_sent, '
-        '"duration_s": $request_time, "framed": "$sent_http_transfer_encoding", "request_bytes": $request_length}'"""
+        '"duration_s": $request_time, "framed": "$sent_http_transfer_encoding", "expect": "$http_expect"}'"""
 
 CONFIG = """\
 worker_processes {workers};

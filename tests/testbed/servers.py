@@ -70,6 +70,8 @@ class Server:
                 target = row["target"].removesuffix("?")
                 framed = row.get("framed") == "chunked"
                 size = None if framed else int(row["body_bytes"])
+                if size and row.get("expect") == "100-continue":
+                    size -= len("HTTP/1.1 100 Continue\r\n\r\n")  # nginx counts it with the body
                 line = LogLine(row["method"], target, int(row["status"]), size, float(row["duration_s"]))
                 if not tag or f"t={tag}" in line.query.split("&"):
                     lines.append(line)
