@@ -185,7 +185,7 @@ def test_a_million_requests_are_a_million(run_agent: RunAgent, web: Server, tag:
         answered, served = int(found[1]), counted(web) - before
         assert answered >= million
         assert agent.end() == 0
-        assert agent.telemetry.count(ASKED, [wrk.pid], http_response_status_code=200) == answered
+        assert agent.telemetry.count(ASKED, [wrk.pid], status=200) == answered
         assert agent.telemetry.count(SERVED) == served + 1
         assert set(balance(agent)) == {"budget"}
 
@@ -210,7 +210,7 @@ def test_memory_does_not_grow_with_connections_gone(run_agent: RunAgent, web: Se
         served = counted(web) - before
         assert agent.telemetry.refresh().count(ASKED) >= 0
         assert agent.end() == 0
-        assert agent.telemetry.count(ASKED, [done.pid], http_response_status_code=200) == len(done.answers)
+        assert agent.telemetry.count(ASKED, [done.pid], status=200) == len(done.answers)
         assert served >= len(done.answers)
         assert after - first < 4096, f"{first} kB, then {after} kB"
 

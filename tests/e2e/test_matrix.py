@@ -81,7 +81,7 @@ def test_metrics_count_what_wrk_sent(agent: Agent, serve: Serve, tag: str, serve
     agent.settle_metrics(30)
     # What wrk had under way when its time was over is in the server's log, but not in wrk's count.
     name = "http.client.request.duration"
-    assert agent.telemetry.count(name, [done.pid], http_response_status_code=200) == len(done.answers)
+    assert agent.telemetry.count(name, [done.pid], status=200) == len(done.answers)
     log = server.access_log(tag)
     assert len(agent.spans(server.pids, SERVER, tag)) == len(log)
 
@@ -92,12 +92,12 @@ def test_metrics_count_by_route_and_status(agent: Agent, serve: Serve, tag: str,
     name = "http.server.request.duration"
     agent.settle_metrics()
     before = agent.telemetry.count(name, server.pids)
-    before_404 = agent.telemetry.count(name, server.pids, http_response_status_code=404)
+    before_404 = agent.telemetry.count(name, server.pids, status=404)
     clients.curl(server, [Ask("GET", f"/items/{n}?t={tag}") for n in range(20)])
     clients.curl(server, [Ask("GET", f"/status/404?t={tag}")] * 5)
     agent.settle_metrics()
     assert agent.telemetry.count(name, server.pids) - before == 25
-    assert agent.telemetry.count(name, server.pids, http_response_status_code=404) - before_404 == 5
+    assert agent.telemetry.count(name, server.pids, status=404) - before_404 == 5
     routes = {span.attributes.get("http.route") for span in agent.spans(server.pids, SERVER, tag)}
     assert len(routes) == 2, routes
     for point in agent.points(name, server.pids):

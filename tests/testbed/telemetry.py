@@ -187,10 +187,10 @@ class Telemetry:
                     newest[key] = point
         return list(newest.values())
 
-    def count(self, name: str, pids: Iterable[int] = (), **attributes: object) -> int:
-        """How many measurements a histogram holds, over the series with these attributes (`_` stands for `.`)."""
+    def count(self, name: str, pids: Iterable[int] = (), status: int | None = None) -> int:
+        """How many measurements a histogram holds, in all series or in those with this status code."""
         return sum(
             point.count
             for point in self.latest(name, pids)
-            if all(point.attributes.get(key.replace("_", ".")) == value for key, value in attributes.items())
+            if status is None or point.attributes.get("http.response.status_code") == status
         )
