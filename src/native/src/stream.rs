@@ -8,7 +8,7 @@ use crate::conn::ConnInfo;
 use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as Protocol};
 use crate::processes::{Process, Processes, Verdict};
 use crate::protocols::http1::{self, Detect};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
 /// Bytes kept of a burst that may yet turn out to be a request.
@@ -19,6 +19,8 @@ const MAX_MISSES: u8 = 16;
 const MAX_CONNECTIONS: usize = 100_000;
 /// Idle for so long, a connection may be forgotten.
 const IDLE_NS: u64 = 300_000_000_000;
+/// Idle ones are looked for so often at most: it means to look at all.
+const FORGET_NS: u64 = 10_000_000_000;
 
 /// A process's sockets are closed just after its end is told; its last exchanges are waited for so long.
 const GRACE_NS: u64 = 3_000_000_000;
@@ -96,26 +98,87 @@ enum State {
 struct Conn {
     info: ConnInfo,
     state: State,
+    /// Who used it last, as of `Processes::epoch`. What is passed on may be a process's before it.
     tgid: u32,
+    key: u64,
     epoch: u64,
     /// Stream offsets passed on, by direction.
     off: [u64; 2],
-    /// The same, with what is held.
-    known: [u64; 2],
     held: VecDeque<Held>,
+    /// In `Streams::holding`.
+    listed: bool,
     last: Option<Direction>,
     last_ns: u64,
     old: bool,
+    /// `tgid` ended.
     exiting: bool,
-    /// What the verdict says of this connection, as of `epoch`.
+    /// What the verdict says of this connection.
     allowed: bool,
     tcp: bool,
+}
+
+impl Conn {
+    /// Bytes that went the other way before these, and that were not passed on; 0 where that can't be known.
+    fn missing(&self, dir: Direction, other_off: u64) -> u64 {
+        if self.last.is_some() || !self.old {
+            other_off.saturating_sub(self.off[dir.other() as usize])
+        } else {
+            0
+        }
+    }
+
+    /// Which of what is held comes next, and after how many bytes of the other way that will never come. `all`:
+    /// nothing is worth waiting for any longer.
+    fn next_held(&self, all: bool) -> Option<(usize, u64)> {
+        let barrier = self.held.iter().position(Held::settles);
+        let before = barrier.unwrap_or(self.held.len());
+        let first = |way| self.held.iter().take(before).position(|h| h.is(way));
+        let (next, other) = match (first(Direction::Recv), first(Direction::Send)) {
+            (None, None) => return barrier.map(|at| (at, 0)),
+            (Some(only), None) | (None, Some(only)) => (only, None),
+            (Some(recv), Some(send)) if self.goes_first(recv, send) => (recv, Some(send)),
+            (Some(recv), Some(send)) => (send, Some(recv)),
+        };
+        let (dir, _, other_off) = self.held[next].place();
+        let mut missing = self.missing(dir, other_off);
+        if let Some(other) = other {
+            // what is held is not missing, only what is not before it
+            let (way, off, _) = self.held[other].place();
+            missing = missing.min(off.saturating_sub(self.off[way as usize]));
+        } else if missing > 0 && !all && barrier.is_none() {
+            return None;
+        }
+        Some((next, missing))
+    }
+
+    /// Does the first of these two go before the second? It does if the second's hook saw it and not the other
+    /// way round. Both hooks may have run after both operations: then a request is not told after its answer.
+    fn goes_first(&self, recv: usize, send: usize) -> bool {
+        let (_, recv_off, recv_saw) = self.held[recv].place();
+        let (_, send_off, send_saw) = self.held[send].place();
+        match (recv_saw <= send_off, send_saw <= recv_off) {
+            (true, false) => true,
+            (false, true) => false,
+            (true, true) => recv < send,
+            (false, false) => match &self.state {
+                State::Http1(_) => self.info.role == Role::Server,
+                State::Undecided { .. } => {
+                    match (self.held[recv].looks_like(), self.held[send].looks_like()) {
+                        (Detect::Request, _) | (_, Detect::Response) => true,
+                        (Detect::Response, _) | (_, Detect::Request) => false,
+                        _ => recv < send,
+                    }
+                }
+            },
+        }
+    }
 }
 
 /// What waits for something that was sent before it, or for the verdict on its process.
 enum Held {
     Bytes {
         dir: Direction,
+        key: u64,
         tgid: u32,
         ts_ns: u64,
         off: u64,
@@ -131,9 +194,10 @@ enum Held {
 }
 
 impl Held {
-    fn bytes(s: &Segment<'_>) -> Self {
+    fn bytes(s: &Segment<'_>, key: u64) -> Self {
         Self::Bytes {
             dir: s.dir,
+            key,
             tgid: s.tgid,
             ts_ns: s.ts_ns,
             off: s.off,
@@ -148,10 +212,45 @@ impl Held {
         matches!(self, Self::Bytes { dir, .. } if *dir == way)
     }
 
+    /// Way, stream offset, and bytes that went the other way by then.
+    fn place(&self) -> (Direction, u64, u64) {
+        match self {
+            Self::Bytes {
+                dir,
+                off,
+                other_off,
+                ..
+            } => (*dir, *off, *other_off),
+            Self::Close { .. } => (Direction::Recv, 0, 0),
+        }
+    }
+
+    /// What was before this one and has not come by now will not come.
+    fn settles(&self) -> bool {
+        match self {
+            Self::Bytes {
+                counted_elsewhere, ..
+            } => *counted_elsewhere,
+            Self::Close { .. } => true,
+        }
+    }
+
+    fn looks_like(&self) -> Detect {
+        match self {
+            Self::Bytes { data, .. } => http1::detect(data),
+            Self::Close { .. } => Detect::No,
+        }
+    }
+
     fn ts_ns(&self) -> u64 {
         match self {
             Self::Bytes { ts_ns, .. } | Self::Close { ts_ns, .. } => *ts_ns,
         }
+    }
+
+    /// Waits for the verdict on its process.
+    fn undecided(&self, processes: &Processes) -> bool {
+        matches!(self, Self::Bytes { key, .. } if undecided(processes, *key))
     }
 }
 
@@ -210,6 +309,8 @@ pub struct Streams {
     /// Connections with held segments.
     holding: Vec<u64>,
     forgot: bool,
+    /// When idle connections may be looked for again.
+    forget_ns: u64,
     /// Ended processes whose connections may still have something to say, by time of death.
     dying: VecDeque<(u64, u64)>,
 }
@@ -227,6 +328,7 @@ impl Streams {
             strangers: Vec::new(),
             holding: Vec::new(),
             forgot: false,
+            forget_ns: 0,
             dying: VecDeque::new(),
         }
     }
@@ -242,14 +344,19 @@ impl Streams {
         old: bool,
         describe: impl FnOnce() -> Process,
     ) {
-        info.process_key = self.processes.with_traffic(tgid, describe);
+        let key = self.processes.with_traffic(tgid, describe);
+        if self.conns.contains_key(&id) {
+            return; // all are announced anew when some were forgotten
+        }
+        info.process_key = key;
         self.counters.connections += 1;
-        if self.conns.len() >= MAX_CONNECTIONS {
+        if self.conns.len() >= MAX_CONNECTIONS && ts_ns >= self.forget_ns {
+            self.forget_ns = ts_ns + FORGET_NS;
             self.forget_idle(ts_ns);
         }
         let tcp = info.unix_path.is_none() && info.local.address != crate::conn::Address::Unix;
         let epoch = self.processes.epoch;
-        self.conns.entry(id).or_insert_with(|| Conn {
+        let conn = Conn {
             info,
             state: State::Undecided {
                 held: Vec::new(),
@@ -258,17 +365,19 @@ impl Streams {
                 misses: 0,
             },
             tgid,
+            key,
             epoch,
             off: [0, 0],
-            known: [0, 0],
             held: VecDeque::new(),
+            listed: false,
             last: None,
             last_ns: ts_ns,
             old,
             exiting: false,
             allowed: true,
             tcp,
-        });
+        };
+        self.conns.insert(id, conn);
     }
 
     /// Bytes went one way.
@@ -277,43 +386,62 @@ impl Streams {
             self.counters.orphans += 1;
             return;
         };
+        if conn.tgid != s.tgid || (conn.epoch != self.processes.epoch && !conn.exiting) {
+            conn.tgid = s.tgid;
+            conn.key = self.processes.with_traffic(s.tgid, Process::default);
+            conn.epoch = self.processes.epoch;
+            conn.exiting = false;
+        }
+        let key = conn.key;
         // Where one thread sends and another receives, the answer's record may come before the question's.
-        let known = &mut conn.known;
-        let begun = conn.last.is_some() || !conn.old;
-        let early = begun && !s.counted_elsewhere && s.other_off > known[s.dir.other() as usize];
-        known[s.dir as usize] = known[s.dir as usize].max(s.off + s.adv);
-        let waits = self.await_verdict && undecided(&self.processes, conn);
-        let queue = &conn.held;
-        if !early && !waits && queue.is_empty() {
-            self.pass_on(s);
+        let ready = conn.held.is_empty()
+            && (s.counted_elsewhere || conn.missing(s.dir, s.other_off) == 0)
+            && !(self.await_verdict && undecided(&self.processes, key));
+        if ready {
+            self.pass_on(s, key);
             return;
         }
-        if early || waits || queue.iter().any(|h| h.is(s.dir)) {
-            if queue.len() < MAX_HELD {
-                if conn.held.is_empty() {
-                    self.holding.push(s.conn);
-                }
-                conn.held.push_back(Held::bytes(s));
-                return;
-            }
+        if conn.held.len() >= MAX_HELD {
             self.release(s.conn, true);
         }
-        self.pass_on(s);
-        self.release(s.conn, false);
+        self.hold(s.conn, Held::bytes(s, key));
+    }
+
+    /// Lets something wait, if there is something to wait for.
+    fn hold(&mut self, id: u64, what: Held) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        if !conn.listed {
+            conn.listed = true;
+            self.holding.push(id);
+        }
+        conn.held.push_back(what);
+        self.release(id, false);
     }
 
     /// Passes on what was held, as far as what it waits for has come; with `all`, what it waits for is taken as
     /// never coming: bytes that no hook sees, a verdict that nobody gives.
     fn release(&mut self, id: u64, all: bool) {
         while let Some(conn) = self.conns.get_mut(&id) {
-            if !all && self.await_verdict && undecided(&self.processes, conn) {
+            let patient = self.await_verdict && !all;
+            let waits =
+                |held: Option<&Held>| patient && held.is_some_and(|h| h.undecided(&self.processes));
+            if waits(conn.held.front()) {
                 return;
             }
-            match conn.held.pop_front() {
+            let Some((next, missing)) = conn.next_held(all) else {
+                return;
+            };
+            if waits(conn.held.get(next)) {
+                return;
+            }
+            match conn.held.remove(next) {
                 None => return,
                 Some(Held::Close { ts_ns, how }) => self.close_now(id, ts_ns, how),
                 Some(Held::Bytes {
                     dir,
+                    key,
                     tgid,
                     ts_ns,
                     off,
@@ -322,14 +450,6 @@ impl Streams {
                     data,
                     counted_elsewhere,
                 }) => {
-                    let other = dir.other();
-                    let passed = conn.off[other as usize];
-                    let begun = conn.last.is_some() || !conn.old;
-                    let missing = if begun && !counted_elsewhere {
-                        other_off.saturating_sub(passed)
-                    } else {
-                        0
-                    };
                     let s = Segment {
                         conn: id,
                         dir,
@@ -341,28 +461,25 @@ impl Streams {
                         data: &data,
                         counted_elsewhere,
                     };
-                    if missing > 0 && !all {
-                        let held = Held::bytes(&s);
-                        conn.held.push_front(held);
-                        return;
-                    }
                     if missing > 0 {
-                        self.pass_on(&Segment {
-                            dir: other,
-                            off: passed,
+                        let hole = Segment {
+                            dir: dir.other(),
+                            off: conn.off[dir.other() as usize],
                             other_off: 0,
                             adv: missing,
                             data: &[],
                             ..s
-                        });
+                        };
+                        self.pass_on(&hole, key);
                     }
-                    self.pass_on(&s);
+                    self.pass_on(&s, key);
                 }
             }
         }
     }
 
-    fn pass_on(&mut self, s: &Segment<'_>) {
+    /// `key`: of the process that did it.
+    fn pass_on(&mut self, s: &Segment<'_>, key: u64) {
         if s.counted_elsewhere {
             // this record begins a burst: nothing that was before it matters any longer
             self.forget_pending(s.conn, s.ts_ns);
@@ -370,10 +487,8 @@ impl Streams {
         let Some(conn) = self.conns.get_mut(&s.conn) else {
             return;
         };
-        if conn.tgid != s.tgid || conn.epoch != self.processes.epoch {
-            conn.tgid = s.tgid;
-            conn.epoch = self.processes.epoch;
-            conn.info.process_key = self.processes.with_traffic(s.tgid, Process::default);
+        if conn.info.process_key != key {
+            conn.info.process_key = key;
             conn.allowed = allowed(&self.processes, &conn.info);
         }
         let burst = conn.last != Some(s.dir);
@@ -382,12 +497,10 @@ impl Streams {
         conn.last_ns = s.ts_ns;
         if s.counted_elsewhere || (first && conn.old) {
             // what went by before is not ours: lost and counted, or before our time
+            let other = s.dir.other();
+            let held = conn.held.iter().find(|h| h.is(other));
             conn.off[s.dir as usize] = s.off;
-            conn.off[s.dir.other() as usize] = s.other_off;
-            conn.known = [
-                conn.known[0].max(conn.off[0]),
-                conn.known[1].max(conn.off[1]),
-            ];
+            conn.off[other as usize] = held.map_or(s.other_off, |h| s.other_off.min(h.place().1));
         }
         let off = &mut conn.off[s.dir as usize];
         let hole = s.off.wrapping_sub(*off);
@@ -409,7 +522,8 @@ impl Streams {
                 feed(parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
             }
             State::Undecided { .. } => {
-                decide(conn, s, burst, rest, &mut self.aggregator, &self.processes)
+                let (aggregator, processes) = (&mut self.aggregator, &self.processes);
+                decide(conn, s, burst, hole, rest, aggregator, processes)
             }
         };
         if verdict != Protocol::Continue {
@@ -425,8 +539,9 @@ impl Streams {
             self.forget_pending(id, ts_ns);
         }
         if let Some(conn) = self.conns.get_mut(&id) {
-            if self.await_verdict && !conn.held.is_empty() && undecided(&self.processes, conn) {
-                conn.held.push_back(Held::Close { ts_ns, how });
+            let waits = |h: &Held| h.undecided(&self.processes);
+            if self.await_verdict && conn.held.iter().any(waits) {
+                self.hold(id, Held::Close { ts_ns, how });
                 return;
             }
         }
@@ -455,12 +570,9 @@ impl Streams {
         };
         if let State::Http1(parser) = &mut conn.state {
             if parser.in_flight() > 0 {
-                let role = conn.info.role;
-                let answered = conn.last.is_some_and(|d| side(role, d) == Side::Response);
                 let end = match how {
-                    // the process ended: was it done with its answer, or did it die over it?
-                    _ if conn.exiting && (role == Role::Client || !answered) => End::ProcessExit,
-                    Closed::Fin(dir) => End::Fin(side(role, dir)),
+                    _ if conn.exiting => End::ProcessExit,
+                    Closed::Fin(dir) => End::Fin(side(conn.info.role, dir)),
                     Closed::Reset(err) => End::Broken(err),
                     Closed::Gone(0) => End::Closed,
                     Closed::Gone(err) => End::Broken(err),
@@ -481,8 +593,19 @@ impl Streams {
     /// A process became another program.
     pub fn exec(&mut self, process: Process, ts_ns: u64) {
         if let Some(before) = self.processes.exec(process) {
-            self.dying.push_back((ts_ns, before));
+            self.ended(before, ts_ns);
         }
+    }
+
+    /// False: the process never had traffic, so that nobody knows of it.
+    fn ended(&mut self, key: u64, ts_ns: u64) -> bool {
+        let known = self.processes.get(key).is_some_and(|p| p.reported);
+        if known {
+            self.dying.push_back((ts_ns, key));
+        } else {
+            self.processes.forget(key);
+        }
+        known
     }
 
     /// A process ended. What its TCP connections had in flight is settled when they close, a moment later;
@@ -491,7 +614,9 @@ impl Streams {
         let Some(key) = self.processes.exit(tgid) else {
             return;
         };
-        self.dying.push_back((ts_ns, key));
+        if !self.ended(key, ts_ns) {
+            return;
+        }
         let mut over = Vec::new();
         for (&id, conn) in &mut self.conns {
             if conn.tgid == tgid {
@@ -510,27 +635,47 @@ impl Streams {
     /// To be called a few times a second with CLOCK_BOOTTIME.
     pub fn tick(&mut self, now_ns: u64) {
         for id in std::mem::take(&mut self.holding) {
-            let Some(conn) = self.conns.get(&id) else {
+            let Some(conn) = self.conns.get_mut(&id) else {
                 continue;
             };
+            conn.listed = false;
             let Some(held) = conn.held.front() else {
                 continue;
             };
-            let waits = self.await_verdict && undecided(&self.processes, conn);
+            let waits = self.await_verdict && held.undecided(&self.processes);
             let patience = if waits { VERDICT_NS } else { HELD_NS };
             if now_ns.saturating_sub(held.ts_ns()) < patience {
+                conn.listed = true;
                 self.holding.push(id);
             } else {
                 self.release(id, true);
             }
         }
-        while let Some(&(ts_ns, key)) = self.dying.front() {
-            if now_ns.saturating_sub(ts_ns) < GRACE_NS {
-                break;
-            }
-            self.dying.pop_front();
+        let due = |&(ts_ns, _): &(u64, u64)| now_ns.saturating_sub(ts_ns) >= GRACE_NS;
+        let count = self.dying.iter().take_while(|d| due(d)).count();
+        let gone: FxHashSet<u64> = self.dying.drain(..count).map(|(_, key)| key).collect();
+        if !gone.is_empty() {
+            self.disown(&gone, now_ns);
+        }
+        for key in gone {
             self.processes.forget(key);
             self.aggregator.process_gone(key);
+        }
+    }
+
+    /// Processes are about to be forgotten: their connections that are still open are somebody else's.
+    fn disown(&mut self, gone: &FxHashSet<u64>, now_ns: u64) {
+        let theirs: Vec<u64> = self
+            .conns
+            .iter()
+            .filter(|(_, c)| gone.contains(&c.info.process_key))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in theirs {
+            self.forget_pending(id, now_ns);
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.allowed = false;
+            }
         }
     }
 
@@ -548,10 +693,10 @@ impl Streams {
                 conn.allowed = allowed(&self.processes, &conn.info);
             }
         }
+        let of_key = |h: &Held| matches!(h, Held::Bytes { key: k, .. } if *k == key);
         let waiting = |id: &u64| {
-            self.conns
-                .get(id)
-                .is_some_and(|c| c.info.process_key == key)
+            let conn = self.conns.get(id);
+            conn.is_some_and(|c| c.held.front().is_some_and(of_key))
         };
         let ids: Vec<u64> = self.holding.iter().copied().filter(waiting).collect();
         for id in ids {
@@ -598,10 +743,10 @@ fn side(role: Role, dir: Direction) -> Side {
     }
 }
 
-/// Nobody has said yet whether the connection's process is watched.
-fn undecided(processes: &Processes, conn: &Conn) -> bool {
+/// Nobody has said yet whether the process is watched.
+fn undecided(processes: &Processes, key: u64) -> bool {
     processes
-        .get(conn.info.process_key)
+        .get(key)
         .is_some_and(|p| p.verdict == Verdict::Unknown)
 }
 
@@ -639,6 +784,7 @@ fn decide(
     conn: &mut Conn,
     s: &Segment<'_>,
     burst: bool,
+    hole: u64,
     rest: u64,
     aggregator: &mut Aggregator,
     processes: &Processes,
@@ -666,7 +812,12 @@ fn decide(
         whole = std::mem::take(held);
         &whole[..]
     };
-    let asks = match (conn.old, http1::detect(bytes)) {
+    let looks = if hole > 0 {
+        Detect::No // what is missing may have been the first of it
+    } else {
+        http1::detect(bytes)
+    };
+    let asks = match (conn.old, looks) {
         (false, _) | (true, Detect::Request) => s.dir,
         (true, Detect::Response) if s.dir == Direction::Recv => Direction::Send,
         (true, Detect::Response) => Direction::Recv,
@@ -704,7 +855,7 @@ fn decide(
         verdict = parser.feed(side, began, Input::Data(first), &mut sink);
     }
     if verdict == Protocol::Continue {
-        verdict = feed(&mut parser, side, s.ts_ns, 0, later, rest, &mut sink);
+        verdict = feed(&mut parser, side, s.ts_ns, hole, later, rest, &mut sink);
     }
     conn.state = State::Http1(parser);
     verdict
