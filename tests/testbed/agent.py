@@ -98,13 +98,11 @@ class Agent:
     def settle_metrics(self, seconds: float = 15) -> None:
         """Waits until metrics have arrived that include all requests that ended before this call."""
         self.settle(seconds)
-        now, me = time.time_ns(), os.getpid()
-        begin = len(self.telemetry.points)
+        now, mine = time.time_ns(), [os.getpid()]
 
         def arrived() -> bool:
             self.program.must_run()
-            newer = self.telemetry.refresh().points[begin:]
-            return any(point.pid == me and point.time_ns > now for point in newer)
+            return any(point.time_ns > now for point in self.points("http.server.request.duration", mine))
 
         eventually(arrived, "newer metrics arrive", seconds)
 

@@ -150,7 +150,7 @@ class Telemetry:
 
     file: Path
     spans: list[Span] = field(default_factory=list)
-    points: list[Point] = field(default_factory=list)
+    _newest: dict[str, dict[str, Point]] = field(default_factory=dict)  # by metric, then by series
     _of_pid: dict[int, list[Span]] = field(default_factory=dict)
     _offset: int = 0
 
@@ -167,7 +167,9 @@ class Telemetry:
                 for span in _spans(batch):
                     self.spans.append(span)
                     self._of_pid.setdefault(span.pid, []).append(span)
-                self.points += _points(batch)
+                for point in _points(batch):
+                    series = f"{point.pid} {sorted(point.attributes.items())}"
+                    self._newest.setdefault(point.name, {})[series] = point
         return self
 
     def of(self, pids: Iterable[int], kind: int = 0, tag: str = "") -> list[Span]:
@@ -179,13 +181,7 @@ class Telemetry:
     def latest(self, name: str, pids: Iterable[int] = ()) -> list[Point]:
         """The newest point of each series of a metric, of these processes or of all."""
         wanted = set(pids)
-        newest: dict[str, Point] = {}
-        for point in self.points:
-            if point.name == name and (not wanted or point.pid in wanted):
-                key = json.dumps([point.pid, point.attributes], sort_keys=True, default=str)
-                if key not in newest or newest[key].time_ns <= point.time_ns:
-                    newest[key] = point
-        return list(newest.values())
+        return [point for point in self._newest.get(name, {}).values() if not wanted or point.pid in wanted]
 
     def count(self, name: str, pids: Iterable[int] = (), status: int | None = None) -> int:
         """How many measurements a histogram holds, in all series or in those with this status code."""
