@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from otel_ebpf.capture.host import Capability, Host
+from otel_ebpf.config.settings import Capture
 
 Status = Literal["pass", "warn", "fail"]
 
-RING_BYTES = 4 << 20  # what the agent asks for unless told otherwise
+RING_BYTES = Capture().ring_bytes  # what the agent asks for unless told otherwise
 WANTED_BYTES = 192 << 20  # the agent with its ring, with room to breathe
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 SLOW_CLOCKSOURCES = frozenset({"hpet", "acpi_pm", "jiffies", "refined-jiffies"})

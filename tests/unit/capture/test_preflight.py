@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from otel_ebpf.capture.host import Clock, Host
-from otel_ebpf.capture.preflight import CHECKS, INITIAL_PID_NAMESPACE, Finding, preflight
+from otel_ebpf.capture.preflight import CHECKS, INITIAL_PID_NAMESPACE, RING_BYTES, Finding, preflight
 
 ALL_CAPABILITIES = "000001ffffffffff"
 MOUNTS = """\
@@ -65,7 +65,7 @@ def machine(tmp_path: Path) -> Machine:
             hooks=lambda: "sock_length",
             try_ring=lambda size_bytes: None,
             tracing_programs=list,
-            memlock=lambda: 8 << 20,
+            memlock=lambda: RING_BYTES,
             clock=lambda: Clock(synchronised=True, max_error_us=12_000, step_ns=300),
         )
         return replace(healthy, **answers)
@@ -203,8 +203,8 @@ def test_locked_memory(machine: Machine, limit: int | None, ring: Callable[[int]
 
 def test_the_memlock_probe_is_larger_than_the_limit(machine: Machine) -> None:
     asked: list[int] = []
-    find(machine(memlock=lambda: 12 << 20, try_ring=asked.append), "memlock")
-    assert asked[-1] == 16 << 20  # and a power of two, as the kernel wants
+    find(machine(memlock=lambda: RING_BYTES * 3 // 2, try_ring=asked.append), "memlock")
+    assert asked[-1] == RING_BYTES * 2  # and a power of two, as the kernel wants
 
 
 @pytest.mark.parametrize(
