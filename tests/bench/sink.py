@@ -44,7 +44,7 @@ class Sink:
         """Measurements in the last state of a cumulative histogram, by service.name."""
         telemetry = Telemetry(self.folder)
         for path in sorted(self.folder.glob("metrics-*.bin")):
-            telemetry.points.extend(points(path.read_bytes()))
+            telemetry.add(points=points(path.read_bytes()))
         by_service: defaultdict[str, int] = defaultdict(int)
         for point in telemetry.latest(metric):
             by_service[_service(point)] += point.count

@@ -30,9 +30,9 @@ def receiver() -> Iterator[tuple[str, Telemetry]]:
                 body = gzip.decompress(body)
             with lock:
                 if self.path == "/v1/traces":
-                    got.spans.extend(spans(body))
+                    got.add(spans=spans(body))
                 elif self.path == "/v1/metrics":
-                    got.points.extend(points(body))
+                    got.add(points=points(body))
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", "0")
