@@ -164,13 +164,17 @@ class Telemetry:
             self._offset += len(whole)
             for line in whole.splitlines():
                 batch = json.loads(line)
-                for span in _spans(batch):
-                    self.spans.append(span)
-                    self._of_pid.setdefault(span.pid, []).append(span)
-                for point in _points(batch):
-                    series = f"{point.pid} {sorted(point.attributes.items())}"
-                    self._newest.setdefault(point.name, {})[series] = point
+                self.add(_spans(batch), _points(batch))
         return self
+
+    def add(self, spans: Iterable[Span] = (), points: Iterable[Point] = ()) -> None:
+        """What arrived."""
+        for span in spans:
+            self.spans.append(span)
+            self._of_pid.setdefault(span.pid, []).append(span)
+        for point in points:
+            series = f"{point.pid} {sorted(point.attributes.items())}"
+            self._newest.setdefault(point.name, {})[series] = point
 
     def of(self, pids: Iterable[int], kind: int = 0, tag: str = "") -> list[Span]:
         """Spans of these processes, in the order in which their requests began."""
