@@ -140,6 +140,7 @@ static __always_inline __s64 next_piece(struct user_buffer *b, __u64 want, __u64
 		return 0;                                                                                              \
 	}
 
+GATHER_STEP(32)
 GATHER_STEP(256)
 GATHER_STEP(1024)
 GATHER_STEP(4096)
@@ -183,6 +184,41 @@ static long skip_step(__u32 i, struct gather *g)
 		return 1;
 	g->b->done += n;
 	return 0;
+}
+
+#define PEEK 32
+
+struct peek {
+	__u8 bytes[2 * PEEK];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct peek);
+} peeks SEC(".maps");
+
+/* Copies up to PEEK bytes at the cursor, which stays where it is. Returns how many. */
+static __always_inline __u32 peek_bytes(struct user_buffer *b, struct peek *p, __u32 n)
+{
+	if (n > PEEK)
+		n = PEEK;
+	if (b->iovcnt == 0) {
+		if (bpf_probe_read_user(p->bytes, n, (void *)b->base))
+			return 0;
+	} else {
+		struct gather g = {.b = b, .to = p->bytes, .want = n};
+		__u64 at_used = b->at_used;
+		__u32 at = b->at;
+
+		b->done = 0;
+		bpf_loop(MAX_IOVECS, gather_32, &g, 0);
+		n = b->done;
+		b->at = at;
+		b->at_used = at_used;
+	}
+	return n;
 }
 
 /* Passes over `n` bytes of the user's buffer. */

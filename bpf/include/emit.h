@@ -258,6 +258,7 @@ static __always_inline struct ev_segment *fill_segment(struct conn *c, struct op
 	e->off = o->off;
 	e->other_off = o->other_off;
 	e->adv = adv;
+	barrier_var(cap); /* one register, so that the check below binds what is passed on */
 	if (cap > room)
 		cap = room;
 	if (gathered && room <= 1024 && cap == adv && b->iovcnt <= FEW && !b->at && !b->at_used) {

@@ -23,7 +23,6 @@
 #define EDGE_HEAD 256
 #define EDGE_TAIL 64
 #define MAX_STEPS 1024
-#define PEEK 32
 
 /* In a map and not on the stack: the verifier would follow every value through the loop. Nobody else can run
  * on this CPU meanwhile, and if somebody could it would cost copies.
@@ -143,7 +142,7 @@ static __always_inline void judge_head(struct conn *c, struct op *o, const struc
 	if (!s->head_end)
 		return;
 	if (h->framing & FRAMING_CHUNKED) {
-		h->body = c->buffer.iovcnt ? BODY_OPAQUE : BODY_CHUNKED;
+		h->body = BODY_CHUNKED;
 		h->chunk_line = LINE_START;
 		h->chunk = 0;
 	} else if (h->framing & FRAMING_LENGTH) {
@@ -199,8 +198,10 @@ __noinline int emit_edge(struct conn *c, struct op *o, __u32 cap, __u32 adv)
 
 static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len, const bool gathered)
 {
+	struct user_buffer *b = &c->buffer;
+	__u64 base = b->base, at_used = b->at_used;
+	__u32 zero = 0, cap, at = b->at;
 	struct ev_segment *e = fill_segment(c, o, len, len, PIECE, gathered);
-	__u32 zero = 0, cap;
 	struct half *h = &c->half[o->dir & 1];
 	struct scan_state *s = bpf_map_lookup_elem(&scans, &zero);
 
@@ -227,9 +228,12 @@ static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len,
 		judge_head(c, o, s, cap);
 		h->tail = last_four(e, cap, PIECE);
 		if (h->body == BODY_CHUNKED) { /* the chunks are walked from their beginning */
-			c->buffer.base -= cap - s->head_end;
 			len = cap = s->head_end;
 			e->cap = e->adv = cap;
+			b->base = base;
+			b->at = at;
+			b->at_used = at_used;
+			skip_bytes(b, cap);
 		}
 	}
 	submit(c, o, e);
@@ -250,15 +254,17 @@ __noinline int emit_head_piece(struct conn *c, struct op *o, __u32 len)
 __noinline int read_chunk_line(struct conn *c, struct op *o, __u32 n)
 {
 	struct half *h;
-	__u8 s[PEEK];
-	__u32 i;
+	struct peek *p;
+	__u32 i, zero = 0;
+	__u8 *s;
 
-	if (!c || !o || n == 0)
+	p = bpf_map_lookup_elem(&peeks, &zero);
+	if (!c || !o || !p || n == 0)
 		return -1;
 	h = &c->half[o->dir & 1];
-	if (n > PEEK)
-		n = PEEK;
-	if (bpf_probe_read_user(s, n, (void *)c->buffer.base))
+	s = p->bytes;
+	n = peek_bytes(&c->buffer, p, n);
+	if (n == 0)
 		return -1;
 	for (i = 0; i < PEEK; i++) {
 		__u8 b = s[i], digit = 16;
@@ -299,17 +305,19 @@ __noinline int read_chunk_line(struct conn *c, struct op *o, __u32 n)
 /* Does a message begin here? "HTTP/1", or a method in capitals and a space. */
 __noinline int at_message(struct conn *c)
 {
-	__u8 s[16] = {};
-	__u32 i;
+	__u32 i, zero = 0;
+	struct peek *p = bpf_map_lookup_elem(&peeks, &zero);
+	__u8 *s;
 
-	if (!c || c->buffer.iovcnt || bpf_probe_read_user(s, sizeof(s), (void *)c->buffer.base))
+	if (!c || !p || peek_bytes(&c->buffer, p, 16) < 16)
 		return 0;
+	s = p->bytes;
 	if (s[0] == 'H' && s[1] == 'T' && s[2] == 'T' && s[3] == 'P' && s[4] == '/' && s[5] == '1')
 		return 1;
-	for (i = 0; i < sizeof(s); i++)
+	for (i = 0; i < 16; i++)
 		if (s[i] < 'A' || s[i] > 'Z')
 			break;
-	return i >= 3 && i < sizeof(s) && s[i] == ' ';
+	return i >= 3 && i < 16 && s[i] == ' ';
 }
 
 struct walk {
@@ -325,7 +333,7 @@ static __always_inline long walk_chunk(struct walk *w)
 	struct op *o = w->o;
 	struct half *h = &c->half[o->dir & 1];
 	__u64 n = w->left, chunk;
-	int line = c->buffer.iovcnt ? -1 : read_chunk_line(c, o, n > PEEK ? PEEK : n);
+	int line = read_chunk_line(c, o, n > PEEK ? PEEK : n);
 
 	if (line <= 0) {
 		h->body = at_message(c) ? BODY_NONE : BODY_OPAQUE;
