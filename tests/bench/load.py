@@ -14,10 +14,10 @@ _CONFIG = """
 user root; worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log error;
 events {{ worker_connections 1024; }}
 http {{
+    log_format short '$status';
     access_log {access_log}; keepalive_requests 1000000000; sendfile on;
     client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;
     uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
-    log_format short '$status';
     server {{
         listen 127.0.0.1:{port};
         default_type text/plain;
