@@ -53,6 +53,7 @@ FILE_512 = "/static/512"
 class Load:
     """What wrk reported."""
 
+    pid: int
     requests: int
     seconds: float
     per_second: float
@@ -62,8 +63,8 @@ class Load:
 
 
 @contextmanager
-def nginx(home: Path, *, access_log: Path | None = None) -> Iterator[str]:
-    """nginx with one worker; gives its base URL."""
+def nginx(home: Path, *, access_log: Path | None = None) -> Iterator[tuple[str, int]]:
+    """nginx with one worker; gives its base URL and the pid of its master."""
     port = free_port()
     (home / "static").mkdir(parents=True, exist_ok=True)
     (home / "static/512").write_bytes(b"x" * 511 + b"\n")
@@ -72,7 +73,7 @@ def nginx(home: Path, *, access_log: Path | None = None) -> Iterator[str]:
     process = subprocess.Popen(["nginx", "-p", str(home), "-c", str(home / "nginx.conf")], stderr=subprocess.DEVNULL)
     try:
         wait_for_port(port)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.terminate()
         process.wait(20)
@@ -90,7 +91,8 @@ def wrk(url: str, seconds: float, *, connections: int = 16, script: Path | None 
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
     if script:
         command += ["-s", str(script)]
-    text = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+    with subprocess.Popen([*command, url], stdout=subprocess.PIPE, text=True) as process:
+        text = process.communicate()[0]
     total = re.search(r"(\d+) requests in ([\d.]+)(m?s|m)", text)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     if total is None or rate is None:
@@ -98,6 +100,7 @@ def wrk(url: str, seconds: float, *, connections: int = 16, script: Path | None 
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     return Load(
+        pid=process.pid,
         requests=int(total[1]),
         seconds=_seconds(total[2], total[3]),
         per_second=float(rate[1]),

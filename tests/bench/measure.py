@@ -96,6 +96,7 @@ class Watch:
 
     mode: Mode
     samples: list[Sample] = field(default_factory=list)
+    wrk_pids: set[int] = field(default_factory=set)
     wrk_requests: int = 0  # all that wrk made, warm-ups included
     peak_rss_bytes: int = 0
     counted: dict[str, int] = field(default_factory=dict)  # by http.{server,client}.request.duration
@@ -106,8 +107,13 @@ class Watch:
         """One run of wrk of about `seconds`."""
         assert self._sample is not None, "the agent has ended"
         self.samples.append(self._sample(workload, seconds))
-        self.wrk_requests += self.samples[-1].load.requests
+        self.note(self.samples[-1].load)
         return self.samples[-1]
+
+    def note(self, ran: load.Load) -> None:
+        """One more life of wrk."""
+        self.wrk_requests += ran.requests
+        self.wrk_pids.add(ran.pid)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -132,7 +138,8 @@ class Watch:
             )
             for sample in row["samples"]
         ]
-        return cls(Mode(**row["mode"]), samples, row["wrk_requests"], row["peak_rss_bytes"], row["counted"])
+        rest = {key: row[key] for key in ("wrk_requests", "peak_rss_bytes", "counted")}
+        return cls(Mode(**row["mode"]), samples, **rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,7 @@ class Bench:
 
     folder: Path
     url: str
+    nginx_pid: int
     sink_program: Path
 
     def wrk(self, workload: Workload, seconds: float) -> load.Load:
@@ -153,7 +161,7 @@ class Bench:
         watch = Watch(mode)
         if mode == WITHOUT:
             watch._sample = lambda workload, seconds: Sample(workload.name, self.wrk(workload, seconds))
-            watch.wrk_requests = self.wrk(HELLO, 1).requests
+            watch.note(self.wrk(HELLO, 1))
             yield watch
             return
         with ExitStack() as stack:
@@ -165,13 +173,15 @@ class Bench:
             arguments = [*_SELECT[mode.watched], *_EXPORT[mode.export]]
             with agent.running(home, drain.endpoint, arguments, _ENVIRONMENT) as it:
                 watch._sample = lambda workload, seconds: self._watched(it, drain, workload, seconds)
-                watch.wrk_requests = self.wrk(HELLO, 1).requests
+                watch.note(self.wrk(HELLO, 1))
                 _settle(drain)
                 yield watch
                 watch._sample = None
                 watch.peak_rss_bytes = it.peak_rss_bytes()
-            for side in ("server", "client"):
-                watch.counted[side] = sum(drain.counted(f"http.{side}.request.duration").values())
+            watch.counted = {
+                "server": drain.counted("http.server.request.duration", descendants(self.nginx_pid)),
+                "client": drain.counted("http.client.request.duration", watch.wrk_pids),
+            }
 
     def _watched(self, it: agent.Agent, drain: sink.Sink, workload: Workload, seconds: float) -> Sample:
         spans, programs, cpu = drain.stats()["spans"], it.bpf_programs(), it.cpu_s()
@@ -192,8 +202,8 @@ class Bench:
 @contextmanager
 def bench(folder: Path, sink_program: Path, *, access_log: Path | None = None) -> Iterator[Bench]:
     """nginx, ready to be measured."""
-    with load.nginx(folder, access_log=access_log) as url:
-        yield Bench(folder, url, sink_program)
+    with load.nginx(folder, access_log=access_log) as (url, pid):
+        yield Bench(folder, url, pid, sink_program)
 
 
 def _settle(drain: sink.Sink) -> None:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import urllib.request
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from tests.kernels.receiver import points
 from tests.testbed import cache
-from tests.testbed.telemetry import Point, Telemetry
+from tests.testbed.telemetry import Telemetry
 
 _SOURCE = Path(__file__).with_name("sink.c")
 
@@ -40,19 +39,12 @@ class Sink:
         assert isinstance(got, dict)
         return got
 
-    def counted(self, metric: str) -> dict[str, int]:
-        """Measurements in the last state of a cumulative histogram, by service.name."""
+    def counted(self, metric: str, pids: set[int]) -> int:
+        """Measurements in the last state of a cumulative histogram, by these processes."""
         telemetry = Telemetry(self.folder)
         for path in sorted(self.folder.glob("metrics-*.bin")):
             telemetry.add(points=points(path.read_bytes()))
-        by_service: defaultdict[str, int] = defaultdict(int)
-        for point in telemetry.latest(metric):
-            by_service[_service(point)] += point.count
-        return dict(by_service)
-
-
-def _service(point: Point) -> str:
-    return str(point.resource.get("service.name", ""))
+        return sum(point.count for point in telemetry.latest(metric, pids))
 
 
 @contextmanager
