@@ -3,7 +3,8 @@
 Built from src/native; `tests/unit/test_native_stub.py` keeps this file honest.
 """
 
-from typing import Literal, NamedTuple, Self, final
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Self, SupportsBytes, final
 
 __all__ = [
     "DURATION_BOUNDS_S",
@@ -17,6 +18,7 @@ __all__ = [
     "ProgramStats",
     "Session",
     "SpanBatch",
+    "Spans",
     "__version__",
     "encode_traces",
     "probe_hooks",
@@ -96,12 +98,19 @@ class ActiveSeries(NamedTuple):
     scheme: str
     value: int
 
+@final
+class Spans:
+    """Encoded spans; `bytes(spans)` copies them out."""
+
+    def __len__(self) -> int: ...
+    def __bytes__(self) -> bytes: ...
+
 class SpanBatch(NamedTuple):
     """Finished spans of one process: `spans` is a run of encoded `ScopeSpans.spans` fields (tag, length, Span)."""
 
     process_key: int
     count: int  # type: ignore[assignment]  # shadows tuple.count
-    spans: bytes
+    spans: Spans
 
 class ProgramStats(NamedTuple):
     name: str
@@ -116,8 +125,10 @@ SIZE_BOUNDS: list[float]
 def probe_hooks() -> Literal["sock_length", "fexit", "none"]:
     """Which pair of hooks this kernel has; looks only at BTF, loads nothing."""
 
-def encode_traces(batches: list[tuple[bytes, bytes]], scope_name: str, scope_version: str, schema_url: str) -> bytes:
-    """An ExportTraceServiceRequest from (encoded Resource message, SpanBatch.spans) pairs."""
+def encode_traces(
+    batches: Sequence[tuple[bytes, SupportsBytes]], scope_name: str, scope_version: str, schema_url: str
+) -> bytes:
+    """An ExportTraceServiceRequest from (encoded Resource message, SpanBatch.spans) pairs; the spans may be bytes."""
 
 @final
 class Session:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, SupportsBytes
 
 from otel_ebpf import __version__, semconv
 from otel_ebpf.capture.session import Core
@@ -50,7 +50,7 @@ class EncodeTraces(Protocol):
     """`_native.encode_traces`."""
 
     def __call__(
-        self, batches: list[tuple[bytes, bytes]], scope_name: str, scope_version: str, schema_url: str
+        self, batches: Sequence[tuple[bytes, SupportsBytes]], scope_name: str, scope_version: str, schema_url: str
     ) -> bytes: ...
 
 
@@ -180,7 +180,7 @@ class _Traces:
             pairs = [(self._watch.resource(batch.process_key), batch.spans) for batch in batches]
             self.sender.submit(Parcel(sum(batch.count for batch in batches), self._encoder(pairs)))
 
-    def _encoder(self, pairs: list[tuple[bytes, bytes]]) -> Callable[[], bytes]:
+    def _encoder(self, pairs: Sequence[tuple[bytes, SupportsBytes]]) -> Callable[[], bytes]:
         return lambda: self._encode(pairs, semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
 
 

@@ -6,7 +6,7 @@ import the core, so they are described here by shape: mypy proves that the core'
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, SupportsBytes
 
 AttributeValue = str | bool | int | float | Sequence[str]
 Attributes = Mapping[str, AttributeValue]
@@ -139,7 +139,7 @@ class SpanBatch(Protocol):
     @property
     def count(self) -> int: ...
     @property
-    def spans(self) -> bytes: ...
+    def spans(self) -> SupportsBytes: ...
 
 
 class ProgramStats(Protocol):

@@ -114,6 +114,37 @@ fn optional_histogram<'py>(py: Python<'py>, h: Option<&Histogram>) -> PyResult<B
     h.map_or_else(|| Ok(py.None().into_bound(py)), |h| histogram(py, h))
 }
 
+/// Encoded spans on their way from the queue into a request: not copied until they are written there.
+#[pyclass(frozen, module = "otel_ebpf._native")]
+struct Spans(Vec<u8>);
+
+#[pymethods]
+impl Spans {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __bytes__<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0)
+    }
+}
+
+/// What `encode_traces` takes for spans.
+#[derive(FromPyObject)]
+enum SpansArgument {
+    Taken(Py<Spans>),
+    Bytes(PyBackedBytes),
+}
+
+impl SpansArgument {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Taken(spans) => &spans.get().0,
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
 /// BPF programs loaded and attached, and the thread that drains their ring.
 #[pyclass(frozen, module = "otel_ebpf._native")]
 struct Session {
@@ -281,10 +312,8 @@ impl Session {
         batches
             .into_iter()
             .map(|b| {
-                shapes::span_batch(
-                    py,
-                    tuple!(py, b.process_key, b.count, PyBytes::new(py, &b.spans)),
-                )
+                let spans = Py::new(py, Spans(b.spans))?;
+                shapes::span_batch(py, tuple!(py, b.process_key, b.count, spans))
             })
             .collect()
     }
@@ -509,16 +538,17 @@ fn probe_hooks(py: Python<'_>) -> &'static str {
 #[pyfunction]
 fn encode_traces<'py>(
     py: Python<'py>,
-    batches: Vec<(PyBackedBytes, PyBackedBytes)>,
+    batches: Vec<(PyBackedBytes, SpansArgument)>,
     scope_name: &str,
     scope_version: &str,
     schema_url: &str,
-) -> Bound<'py, PyBytes> {
-    let encoded = py.detach(|| {
-        let borrowed: Vec<(&[u8], &[u8])> = batches.iter().map(|(r, s)| (&r[..], &s[..])).collect();
-        otlp::encode_traces(&borrowed, scope_name, scope_version, schema_url)
-    });
-    PyBytes::new(py, &encoded)
+) -> PyResult<Bound<'py, PyBytes>> {
+    let borrowed: Vec<(&[u8], &[u8])> = batches.iter().map(|(r, s)| (&r[..], s.bytes())).collect();
+    let request = otlp::TracesRequest::new(&borrowed, scope_name, scope_version, schema_url);
+    PyBytes::new_with(py, request.encoded_len(), |mut out| {
+        request.write(&mut out);
+        Ok(())
+    })
 }
 
 #[pymodule]
@@ -528,6 +558,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("DURATION_BOUNDS_S", PyList::new(m.py(), DURATION_BOUNDS_S)?)?;
     m.add("SIZE_BOUNDS", PyList::new(m.py(), SIZE_BOUNDS)?)?;
     shapes::register(m)?;
+    m.add_class::<Spans>()?;
     m.add_class::<Session>()?;
     m.add_function(wrap_pyfunction!(probe_hooks, m)?)?;
     m.add_function(wrap_pyfunction!(encode_traces, m)?)?;
