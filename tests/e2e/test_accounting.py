@@ -66,7 +66,7 @@ def test_books_balance(run_agent: RunAgent, web: Server, tag: str) -> None:
 
 
 def test_budget_limits_spans_and_not_metrics(run_agent: RunAgent, web: Server, tag: str) -> None:
-    with run_agent("--exe", "nginx", spans_per_second=100) as agent:
+    with run_agent("--exe", "nginx", "--port", str(web.port), spans_per_second=100) as agent:
         before = counted(web)
         clients.wrk(f"{web.url}/quiet?t={tag}", seconds=2, connections=16)
         served = counted(web) - before
@@ -92,7 +92,7 @@ def test_metrics_only(run_agent: RunAgent, web: Server, tag: str) -> None:
 )
 def test_samplers(run_agent: RunAgent, web: Server, tag: str, sampler: str, low: int, high: int) -> None:
     env = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": "0.25"}
-    with run_agent("--exe", "nginx", env=env) as agent:
+    with run_agent("--exe", "nginx", "--port", str(web.port), env=env) as agent:
         clients.curl(web, [Ask("GET", f"/hello?t={tag}")] * 400)
         assert agent.end() == 0
         assert low <= len(agent.telemetry.spans) <= high
