@@ -173,7 +173,7 @@ class Telemetry:
             self.spans.append(span)
             self._of_pid.setdefault(span.pid, []).append(span)
         for point in points:
-            series = f"{point.pid} {sorted(point.attributes.items())}"
+            series = f"{sorted(point.resource.items())} {sorted(point.attributes.items())}"
             self._newest.setdefault(point.name, {})[series] = point
 
     def of(self, pids: Iterable[int], kind: int = 0, tag: str = "") -> list[Span]:
