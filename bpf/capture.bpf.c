@@ -293,8 +293,22 @@ int BPF_PROG(sock_sendmsg_exit, struct socket *sock, struct msghdr *msg, int ret
 	return on_operation(sock->sk, ret, 0, DIR_SEND);
 }
 
-SEC("fexit/sock_recvmsg")
-int BPF_PROG(sock_recvmsg_exit, struct socket *sock, struct msghdr *msg, int flags, int ret)
+/* Where receives end, rather than sock_recvmsg: recvmmsg passes that only with its first message. */
+SEC("fexit/inet_recvmsg")
+int BPF_PROG(inet_recvmsg_exit, struct socket *sock, struct msghdr *msg, unsigned long size, int flags, int ret)
+{
+	return on_operation(sock->sk, ret, flags, DIR_RECV);
+}
+
+SEC("fexit/inet6_recvmsg")
+int BPF_PROG(inet6_recvmsg_exit, struct socket *sock, struct msghdr *msg, unsigned long size, int flags, int ret)
+{
+	return on_operation(sock->sk, ret, flags, DIR_RECV);
+}
+
+SEC("fexit/unix_stream_recvmsg")
+int BPF_PROG(unix_stream_recvmsg_exit, struct socket *sock, struct msghdr *msg, unsigned long size, int flags,
+	     int ret)
 {
 	return on_operation(sock->sk, ret, flags, DIR_RECV);
 }

@@ -145,28 +145,44 @@ GATHER_STEP(256)
 GATHER_STEP(1024)
 GATHER_STEP(4096)
 
+/* Bounds a variable in one register: Linux 6.1 does not carry a comparison's bound over to a copy. */
+#define clamp_max(var, max) asm volatile("if %0 <= %1 goto +1\n\t%0 = %1" : "+r"(var) : "i"(max))
+
 #define FEW 4
+
+/* Not on the stack: with it, six calls deep, Linux 6.1 counts more than 512 bytes. */
+struct few {
+	struct iovec v[FEW];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct few);
+} fews SEC(".maps");
 
 /* The same for up to FEW iovecs taken whole, which is what servers use: half the cost of the loop. */
 static __always_inline __u32 gather_few(struct user_buffer *b, __u8 *to, __u32 want, const __u32 room)
 {
-	struct iovec v[FEW] = {};
-	__u32 n = b->iovcnt, i;
+	__u32 zero = 0, n = b->iovcnt, i;
+	struct few *few = bpf_map_lookup_elem(&fews, &zero);
 	__u64 done = 0;
 
-	if (n > FEW || bpf_probe_read_user(v, n * sizeof(v[0]), (void *)b->base)) {
+	if (!few || n > FEW || bpf_probe_read_user(few->v, n * sizeof(few->v[0]), (void *)b->base)) {
 		count(COUNT_UNREADABLE);
 		return 0;
 	}
 #pragma unroll
 	for (i = 0; i < FEW; i++) {
-		__u64 len = v[i].iov_len, left = want - done;
+		__u64 len = i < n ? few->v[i].iov_len : 0, left = want - done;
 
 		if (len > left)
 			len = left;
-		if (done >= room || len > room)
+		clamp_max(len, room);
+		if (done >= room)
 			break;
-		if (len && bpf_probe_read_user(to + done, len, (void *)v[i].iov_base)) {
+		if (len && bpf_probe_read_user(to + done, len, (void *)few->v[i].iov_base)) {
 			count(COUNT_UNREADABLE);
 			break;
 		}
@@ -184,6 +200,20 @@ static long skip_step(__u32 i, struct gather *g)
 		return 1;
 	g->b->done += n;
 	return 0;
+}
+
+static __always_inline void mark(struct user_buffer *b)
+{
+	b->mark_base = b->base;
+	b->mark_at_used = b->at_used;
+	b->mark_at = b->at;
+}
+
+static __always_inline void rewind_to_mark(struct user_buffer *b)
+{
+	b->base = b->mark_base;
+	b->at_used = b->mark_at_used;
+	b->at = b->mark_at;
 }
 
 #define PEEK 32
@@ -209,14 +239,12 @@ static __always_inline __u32 peek_bytes(struct user_buffer *b, struct peek *p, _
 			return 0;
 	} else {
 		struct gather g = {.b = b, .to = p->bytes, .want = n};
-		__u64 at_used = b->at_used;
-		__u32 at = b->at;
 
+		mark(b);
 		b->done = 0;
 		bpf_loop(MAX_IOVECS, gather_32, &g, 0);
 		n = b->done;
-		b->at = at;
-		b->at_used = at_used;
+		rewind_to_mark(b);
 	}
 	return n;
 }

@@ -129,11 +129,13 @@ static __always_inline __u32 duration_bucket(__u64 ns)
 	return i;
 }
 
+static const struct overflow_value no_exchanges; /* not on the stack, which is deep here */
+
 /* Counts an exchange that the ring had no room for. `status` 0: it never got an answer. */
 __noinline int count_overflow(struct conn *c, struct op *o, __u32 status)
 {
 	struct overflow_key key = {.status = status};
-	struct overflow_value *v, zero = {};
+	struct overflow_value *v;
 	struct half *request;
 	__u64 ns;
 	__u32 b;
@@ -148,7 +150,7 @@ __noinline int count_overflow(struct conn *c, struct op *o, __u32 status)
 	count(COUNT_LOST_EXCHANGE);
 	v = bpf_map_lookup_elem(&overflow, &key);
 	if (!v) {
-		bpf_map_update_elem(&overflow, &key, &zero, BPF_NOEXIST);
+		bpf_map_update_elem(&overflow, &key, &no_exchanges, BPF_NOEXIST);
 		v = bpf_map_lookup_elem(&overflow, &key);
 	}
 	if (!v) {
@@ -258,9 +260,7 @@ static __always_inline struct ev_segment *fill_segment(struct conn *c, struct op
 	e->off = o->off;
 	e->other_off = o->other_off;
 	e->adv = adv;
-	barrier_var(cap); /* one register, so that the check below binds what is passed on */
-	if (cap > room)
-		cap = room;
+	clamp_max(cap, room);
 	if (gathered && room <= 1024 && cap == adv && b->iovcnt <= FEW && !b->at && !b->at_used) {
 		cap = gather_few(b, e->data, cap, room);
 	} else if (gathered) {

@@ -180,6 +180,10 @@ struct user_buffer {
 	__u64 done;    /* bytes gathered by the current call */
 	__u32 iovcnt;
 	__u32 at; /* cursor: first iovec not used up */
+	/* the cursor as it was, to go back to */
+	__u64 mark_base;
+	__u64 mark_at_used;
+	__u64 mark_at;
 };
 
 enum conn_state {

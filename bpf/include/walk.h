@@ -199,14 +199,16 @@ __noinline int emit_edge(struct conn *c, struct op *o, __u32 cap, __u32 adv)
 static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len, const bool gathered)
 {
 	struct user_buffer *b = &c->buffer;
-	__u64 base = b->base, at_used = b->at_used;
-	__u32 zero = 0, cap, at = b->at;
-	struct ev_segment *e = fill_segment(c, o, len, len, PIECE, gathered);
+	struct ev_segment *e;
+	__u32 zero = 0, cap;
 	struct half *h = &c->half[o->dir & 1];
-	struct scan_state *s = bpf_map_lookup_elem(&scans, &zero);
+	struct scan_state *s;
 
-	if (!e)
+	mark(b);
+	e = fill_segment(c, o, len, len, PIECE, gathered);
+	if (!e) /* before any other call: Linux 6.1 takes a later check for a leak of the record */
 		return -1;
+	s = bpf_map_lookup_elem(&scans, &zero);
 	cap = e->cap;
 	if (s && cap >= 8 && cap <= PIECE) {
 		struct scan scan = {.data = e->data, .s = s};
@@ -230,9 +232,7 @@ static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len,
 		if (h->body == BODY_CHUNKED) { /* the chunks are walked from their beginning */
 			len = cap = s->head_end;
 			e->cap = e->adv = cap;
-			b->base = base;
-			b->at = at;
-			b->at_used = at_used;
+			rewind_to_mark(b);
 			skip_bytes(b, cap);
 		}
 	}

@@ -6,7 +6,7 @@ use crate::wire::verdict;
 use libbpf_rs::btf::types::{Func, Typedef};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, MapHandle, OpenObject};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject};
 use std::mem::MaybeUninit;
 
 /// Which hooks see the socket operations.
@@ -81,13 +81,25 @@ impl Failure {
     }
 
     fn from_bpf(kind: FailureKind, what: &str, e: &libbpf_rs::Error) -> Self {
-        let kind = match e.kind() {
-            ErrorKind::PermissionDenied => FailureKind::Permission,
+        // Without the capabilities bpf(2) says EPERM; EACCES is the verifier's no.
+        let kind = match errno(e) {
+            Some(libc::EPERM) => FailureKind::Permission,
             _ => kind,
         };
         // {:#} has the whole chain on one line
         Self::new(kind, format!("{what}: {e:#}"))
     }
+}
+
+fn errno(e: &libbpf_rs::Error) -> Option<i32> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(e);
+    while let Some(e) = source {
+        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error();
+        }
+        source = e.source();
+    }
+    None
 }
 
 /// Before loading.
@@ -122,7 +134,10 @@ pub fn probe_hooks() -> Hooks {
     let tracepoint = |name: &str| btf.type_by_name::<Typedef<'_>>(name).is_some();
     if tracepoint("btf_trace_sock_send_length") && tracepoint("btf_trace_sock_recv_length") {
         Hooks::SockLength
-    } else if functions(&btf, "sock_sendmsg") && functions(&btf, "sock_recvmsg") {
+    } else if ["sock_sendmsg", "inet_recvmsg", "unix_stream_recvmsg"]
+        .iter()
+        .all(|name| functions(&btf, name))
+    {
         Hooks::Fexit
     } else {
         Hooks::None
@@ -172,7 +187,8 @@ impl Programs {
         let tracepoints = hooks == Hooks::SockLength;
         progs.sock_send_length.set_autoload(tracepoints);
         progs.sock_recv_length.set_autoload(tracepoints);
-        progs.sock_recvmsg_exit.set_autoload(!tracepoints);
+        progs.inet_recvmsg_exit.set_autoload(!tracepoints);
+        progs.unix_stream_recvmsg_exit.set_autoload(!tracepoints);
         let btf = Btf::from_vmlinux()
             .map_err(|e| Failure::from_bpf(FailureKind::NoBtf, "reading the kernel's BTF", &e))?;
         let inner = functions(&btf, "__sock_sendmsg");
@@ -180,6 +196,9 @@ impl Programs {
             .inner_sock_sendmsg_exit
             .set_autoload(!tracepoints && inner);
         progs.sock_sendmsg_exit.set_autoload(!tracepoints && !inner);
+        progs
+            .inet6_recvmsg_exit
+            .set_autoload(!tracepoints && functions(&btf, "inet6_recvmsg"));
         progs
             .kernel_sendpage_exit
             .set_autoload(!tracepoints && functions(&btf, "kernel_sendpage"));
@@ -214,7 +233,9 @@ impl Programs {
             &p.sock_recv_length,
             &p.inner_sock_sendmsg_exit,
             &p.sock_sendmsg_exit,
-            &p.sock_recvmsg_exit,
+            &p.inet_recvmsg_exit,
+            &p.inet6_recvmsg_exit,
+            &p.unix_stream_recvmsg_exit,
             &p.kernel_sendpage_exit,
         ] {
             if !prog.autoload() {
@@ -271,7 +292,9 @@ impl Programs {
             &p.sock_recv_length,
             &p.inner_sock_sendmsg_exit,
             &p.sock_sendmsg_exit,
-            &p.sock_recvmsg_exit,
+            &p.inet_recvmsg_exit,
+            &p.inet6_recvmsg_exit,
+            &p.unix_stream_recvmsg_exit,
             &p.kernel_sendpage_exit,
             &p.inet_sock_set_state,
             &p.sched_process_exec,
