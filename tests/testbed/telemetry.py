@@ -188,9 +188,10 @@ class Telemetry:
         return [point for point in self._newest.get(name, {}).values() if not wanted or point.pid in wanted]
 
     def count(self, name: str, pids: Iterable[int] = (), status: int | None = None) -> int:
-        """How many measurements a histogram holds, in all series or in those with this status code."""
-        return sum(
-            point.count
-            for point in self.latest(name, pids)
-            if status is None or point.attributes.get("http.response.status_code") == status
-        )
+        """How many measurements a histogram holds: all, or whole answers with this status code."""
+
+        def wanted(point: Point) -> bool:
+            code, error = (point.attributes.get(key) for key in ("http.response.status_code", "error.type"))
+            return status is None or (code == status and error in {None, str(status)})
+
+        return sum(point.count for point in self.latest(name, pids) if wanted(point))
