@@ -41,18 +41,19 @@ impl Framing {
         coding: Coding::Absent,
     };
 
-    /// RFC 9110, 8.6: a list of equal numbers counts as that number.
-    #[inline]
-    pub(super) fn add_length(&mut self, value: Option<&[u8]>) {
-        let value = value.unwrap_or_default();
-        match (self.length, decimal(value)) {
-            (Length::Absent, Some(length)) => self.length = Length::Is(length),
-            _ => self.add_lengths(value),
+    /// A Content-Length that is a plain number; false if it is not the first one.
+    #[inline(always)]
+    pub(super) fn set_length(&mut self, length: u64) -> bool {
+        let first = self.length == Length::Absent;
+        if first {
+            self.length = Length::Is(length);
         }
+        first
     }
 
+    /// Any Content-Length. RFC 9110, 8.6: a list of equal numbers counts as that number.
     #[cold]
-    fn add_lengths(&mut self, value: &[u8]) {
+    pub(super) fn add_length(&mut self, value: &[u8]) {
         for part in value.split(|&byte| byte == b',') {
             let length = decimal(part.trim_ascii()).map_or(Length::Invalid, Length::Is);
             self.length = match self.length {
@@ -65,11 +66,8 @@ impl Framing {
 
     /// Only the last coding of the last header decides. `identity` was one once and means none.
     #[cold]
-    pub(super) fn add_coding(&mut self, value: Option<&[u8]>) {
-        let last = value
-            .unwrap_or_default()
-            .rsplit(|&byte| byte == b',')
-            .next();
+    pub(super) fn add_coding(&mut self, value: &[u8]) {
+        let last = value.rsplit(|&byte| byte == b',').next();
         let last = last.unwrap_or_default().trim_ascii();
         if last.eq_ignore_ascii_case(b"chunked") {
             self.coding = Coding::Chunked;
@@ -80,7 +78,7 @@ impl Framing {
 
     /// Of a request (RFC 9112, 6.3): no length means no body, a coding that isn't chunked has no end.
     #[inline]
-    pub(super) fn of_request(self) -> Extent {
+    pub(super) fn of_request(&self) -> Extent {
         match (self.coding, self.length) {
             (Coding::Chunked, _) => Extent::Some(Body::CHUNKED),
             (Coding::Other, _) | (_, Length::Invalid) => Extent::Invalid,
@@ -91,7 +89,7 @@ impl Framing {
 
     /// Of a response whose method and status allow a body: without a length it goes on until the close.
     #[inline]
-    pub(super) fn of_response(self) -> Extent {
+    pub(super) fn of_response(&self) -> Extent {
         match (self.coding, self.length) {
             (Coding::Chunked, _) => Extent::Some(Body::CHUNKED),
             (Coding::Other, _) | (_, Length::Absent) => Extent::Some(Body::UntilClose),

@@ -4,11 +4,12 @@
 //! it, looks at each byte once, and the same pass runs over the collected bytes: what is found never depends
 //! on how the bytes were cut.
 //!
-//! A header's name is recognised by the first byte of its line, its length and then eight bytes at a time;
-//! lines that nobody asked for cost a look at their first byte.
+//! A header's name is recognised by the first byte of its line and then eight bytes at a time; lines that nobody
+//! asked for cost a look at their first byte. Values that look like nearly all do (`: value CR LF`) are taken as
+//! they stand, others go through `value`, which would find the same in the former.
 
 use super::framing::Framing;
-use super::lines::LineEnds;
+use super::lines::{first_block, LineStarts, BLOCK};
 use memchr::memchr;
 
 /// The longest head that is understood, in bytes.
@@ -94,13 +95,23 @@ impl Request {
         kind: Method::Other,
         expects: false,
     };
+
+    /// No proxy or tracer put its headers into it.
+    #[inline(always)]
+    pub(super) fn is_plain(&self) -> bool {
+        let at = self.forwarded_for.at
+            & self.forwarded_proto.at
+            & self.traceparent.at
+            & self.tracestate.at;
+        at == Span::ABSENT.at
+    }
 }
 
 /// What came of looking at bytes where a head starts.
-#[derive(Debug)]
-pub(super) enum Parsed<T> {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Parsed {
     /// The whole head, in so many bytes.
-    Whole(usize, T),
+    Whole(usize),
     /// It may become one.
     More,
     /// It can't.
@@ -126,56 +137,64 @@ pub(super) fn is_token(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
 
-/// Parses a request's head at the start of `bytes` into `request`, which is `Request::NONE` before.
-#[inline(always)]
-pub(super) fn request(bytes: &[u8], request: &mut Request) -> Parsed<Framing> {
+/// Parses a request's head at the start of `bytes` into `request` and `framing`, which are `NONE` before and mean
+/// something only if the head is whole.
+#[inline(never)]
+pub(super) fn request(bytes: &[u8], request: &mut Request, framing: &mut Framing) -> Parsed {
     let bytes = &bytes[..bytes.len().min(MAX_HEAD)];
-    let mut ends = LineEnds::new(bytes);
-    let Some(end) = ends.next() else {
+    let mut short = None;
+    let mut lines = HeaderLines::new(bytes, first_block(bytes, &mut short), &OF_REQUEST);
+    let Some((end, _)) = lines.starts.peek() else {
         return Parsed::More;
     };
     if !bytes
-        .get(..end)
+        .get(..end - 1)
         .is_some_and(|line| request_line(line, request))
     {
         return Parsed::Bad;
     }
-    let mut framing = Framing::NONE;
     let mut forwarded = Span::ABSENT;
     let mut traceparents = 0_u32;
-    let length = header_lines(bytes, ends, end, &OF_REQUEST, |line, at| {
-        let value = |name_len| value_span(line, at, name_len);
-        match line[0] | 0x20 {
-            b'h' if is_named(line, b"host") => first_only(&mut request.host, value(4)),
-            b'u' if is_named(line, b"user-agent") => first_only(&mut request.user_agent, value(10)),
-            b'c' if is_named(line, b"content-length") => framing.add_length(value(14).of(bytes)),
-            b't' if is_named(line, b"transfer-encoding") => framing.add_coding(value(17).of(bytes)),
-            b't' if is_named(line, b"traceparent") => {
+    while let Some((at, first)) = lines.next() {
+        match first | 0x20 {
+            b'h' if lines.is(at, b"host") => first_only(&mut request.host, lines.value_span(at, 4)),
+            b'u' if lines.is(at, b"user-agent") => {
+                first_only(&mut request.user_agent, lines.value_span(at, 10));
+            }
+            b'c' if lines.is(at, b"content-length") => match lines.number(at, 14) {
+                Some(length) if framing.set_length(length) => {}
+                _ => framing.add_length(lines.value(at, 14)),
+            },
+            b't' if lines.is(at, b"transfer-encoding") => {
+                framing.add_coding(lines.value(at, 17));
+            }
+            b't' if lines.is(at, b"traceparent") => {
                 traceparents += 1;
-                first_only(&mut request.traceparent, value(11));
+                first_only(&mut request.traceparent, lines.value_span(at, 11));
             }
-            b't' if is_named(line, b"tracestate") => {
+            b't' if lines.is(at, b"tracestate") => {
                 request.tracestates = request.tracestates.saturating_add(1);
-                first_only(&mut request.tracestate, value(10));
+                first_only(&mut request.tracestate, lines.value_span(at, 10));
             }
-            b'x' if is_named(line, b"x-forwarded-for") => {
-                first_only(&mut request.forwarded_for, first_element(bytes, value(15)));
+            b'x' if lines.is(at, b"x-forwarded-for") => {
+                let element = first_element(bytes, lines.value(at, 15));
+                first_only(&mut request.forwarded_for, element);
             }
-            b'x' if is_named(line, b"x-forwarded-proto") => {
-                first_only(
-                    &mut request.forwarded_proto,
-                    first_element(bytes, value(17)),
-                );
+            b'x' if lines.is(at, b"x-forwarded-proto") => {
+                let element = first_element(bytes, lines.value(at, 17));
+                first_only(&mut request.forwarded_proto, element);
             }
-            b'f' if is_named(line, b"forwarded") => first_only(&mut forwarded, value(9)),
-            b'e' if is_named(line, b"expect") => {
-                let value = value(6).of(bytes).unwrap_or_default();
+            b'f' if lines.is(at, b"forwarded") => {
+                first_only(&mut forwarded, lines.value_span(at, 9))
+            }
+            b'e' if lines.is(at, b"expect") => {
+                let value = lines.value(at, 6);
                 request.expects |= value.eq_ignore_ascii_case(b"100-continue");
             }
             _ => {}
         }
-    });
-    let Some(length) = length else {
+    }
+    let Some(length) = lines.length else {
         return Parsed::More;
     };
     if traceparents > 1 {
@@ -191,7 +210,7 @@ pub(super) fn request(bytes: &[u8], request: &mut Request) -> Parsed<Framing> {
             forwarded_parameter(bytes, forwarded, b"proto"),
         );
     }
-    Parsed::Whole(length, framing)
+    Parsed::Whole(length)
 }
 
 #[inline]
@@ -201,129 +220,192 @@ fn first_only(span: &mut Span, value: Span) {
     }
 }
 
-/// Parses a response's head at the start of `bytes`; gives its status code.
-#[inline(always)]
-pub(super) fn response(bytes: &[u8]) -> Parsed<(u16, Framing)> {
+/// Parses a response's head at the start of `bytes` into `status` and `framing`, which is `NONE` before; as above.
+#[inline(never)]
+pub(super) fn response(bytes: &[u8], status: &mut u16, framing: &mut Framing) -> Parsed {
     let bytes = &bytes[..bytes.len().min(MAX_HEAD)];
-    let mut ends = LineEnds::new(bytes);
-    let Some(end) = ends.next() else {
+    let mut short = None;
+    let mut lines = HeaderLines::new(bytes, first_block(bytes, &mut short), &OF_RESPONSE);
+    let Some((end, _)) = lines.starts.peek() else {
         return Parsed::More;
     };
-    let Some(status) = status_line(&bytes[..end]) else {
-        return Parsed::Bad;
-    };
-    let mut framing = Framing::NONE;
-    let length = header_lines(bytes, ends, end, &OF_RESPONSE, |line, at| {
-        match line[0] | 0x20 {
-            b'c' if is_named(line, b"content-length") => {
-                framing.add_length(value_span(line, at, 14).of(bytes))
-            }
-            b't' if is_named(line, b"transfer-encoding") => {
-                framing.add_coding(value_span(line, at, 17).of(bytes))
-            }
+    match bytes.get(..end - 1).and_then(status_line) {
+        Some(code) => *status = code,
+        None => return Parsed::Bad,
+    }
+    while let Some((at, first)) = lines.next() {
+        match first | 0x20 {
+            b'c' if lines.is(at, b"content-length") => match lines.number(at, 14) {
+                Some(length) if framing.set_length(length) => {}
+                _ => framing.add_length(lines.value(at, 14)),
+            },
+            b't' if lines.is(at, b"transfer-encoding") => framing.add_coding(lines.value(at, 17)),
             _ => {}
         }
-    });
-    match length {
-        Some(length) => Parsed::Whole(length, (status, framing)),
-        None => Parsed::More,
     }
+    lines.length.map_or(Parsed::More, Parsed::Whole)
 }
 
 /// All values of a repeated tracestate, joined as RFC 9110, 5.3 has it, appended to `text`.
 #[cold]
 pub(super) fn join_tracestates(head: &[u8], text: &mut Vec<u8>) {
-    let mut ends = LineEnds::new(head);
-    let Some(end) = ends.next() else { return };
+    let mut short = None;
+    let mut lines = HeaderLines::new(head, first_block(head, &mut short), &OF_TRACESTATE);
     let mut first = true;
-    header_lines(head, ends, end, &OF_TRACESTATE, |line, at| {
-        if is_named(line, b"tracestate") {
+    while let Some((at, _)) = lines.next() {
+        if lines.is(at, b"tracestate") {
             if !first {
                 text.push(b',');
             }
             first = false;
-            text.extend_from_slice(value_span(line, at, 10).of(head).unwrap_or_default());
+            text.extend_from_slice(lines.value(at, 10));
         }
-    });
+    }
 }
 
-/// What the first byte of a line says about it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// A header that nobody asked for.
-    Other,
-    /// A header that may be one of those.
-    Wanted,
-    /// A continuation of the line before (obs-fold).
-    Fold,
-    /// An empty line, perhaps: the head's end.
-    End,
-}
-
-/// The classes, for headers that start with one of `wanted` (lower case).
-const fn classes(wanted: &[u8]) -> [Class; 256] {
-    let mut table = [Class::Other; 256];
+/// Whether to stop at a line, by its first byte: it may be a wanted header (those start with one of `wanted`,
+/// lower case) or the empty line.
+const fn stops(wanted: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
     let mut i = 0;
     while i < wanted.len() {
-        table[wanted[i] as usize] = Class::Wanted;
-        table[wanted[i].to_ascii_uppercase() as usize] = Class::Wanted;
+        table[wanted[i] as usize] = true;
+        table[wanted[i].to_ascii_uppercase() as usize] = true;
         i += 1;
     }
-    table[b' ' as usize] = Class::Fold;
-    table[b'\t' as usize] = Class::Fold;
-    table[b'\r' as usize] = Class::End;
-    table[b'\n' as usize] = Class::End;
+    table[b'\r' as usize] = true;
+    table[b'\n' as usize] = true;
     table
 }
 
-static OF_REQUEST: [Class; 256] = classes(b"huctxfe");
-static OF_RESPONSE: [Class; 256] = classes(b"ct");
-static OF_TRACESTATE: [Class; 256] = classes(b"t");
+static OF_REQUEST: [bool; 256] = stops(b"huctxfe");
+static OF_RESPONSE: [bool; 256] = stops(b"ct");
+static OF_TRACESTATE: [bool; 256] = stops(b"t");
 
-/// Calls `header(line, offset)` for each wanted line, with what is folded into it, and gives the head's length,
-/// `None` while the empty line is not there. `end` is where the start line ends.
-#[inline(always)]
-fn header_lines(
-    bytes: &[u8],
-    mut ends: LineEnds<'_>,
-    mut end: usize,
-    classes: &[Class; 256],
-    mut header: impl FnMut(&[u8], usize),
-) -> Option<usize> {
-    // The start of a wanted line, 0 for none: its end is where the next line is no continuation.
-    let mut wanted = 0;
-    loop {
-        let next = *bytes.get(end + 1)?;
-        let class = classes[usize::from(next)];
-        if wanted != 0 && class != Class::Fold {
-            if let Some(line) = bytes.get(wanted..end) {
-                header(line, wanted);
+/// Iterates over the starts of a head's header lines, of those that may be wanted, and their first bytes.
+struct HeaderLines<'a> {
+    starts: LineStarts<'a>,
+    stops: &'static [bool; 256],
+    /// The head's length, once its empty line was there.
+    length: Option<usize>,
+}
+
+impl Iterator for HeaderLines<'_> {
+    type Item = (usize, u8);
+
+    /// Ends at the empty line, or where the bytes do.
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, u8)> {
+        loop {
+            let (at, first) = self.starts.next()?;
+            if !self.stops[usize::from(first)] {
+                continue;
             }
-            wanted = 0;
-        }
-        if class == Class::Wanted {
-            wanted = end + 1;
-        } else if class == Class::End {
-            if next == b'\n' {
-                return Some(end + 2);
+            if first > b'\r' {
+                return Some((at, first));
             }
-            if *bytes.get(end + 2)? == b'\n' {
-                return Some(end + 3);
+            let line_feed = at + usize::from(first == b'\r');
+            if *self.starts.bytes().get(line_feed)? == b'\n' {
+                self.length = Some(line_feed + 1);
+                return None;
             }
         }
-        end = ends.next()?;
     }
 }
 
-/// Whether a header line has this name (lower case, letters and '-'), with its colon after it.
-#[inline(always)]
-fn is_named<const N: usize>(line: &[u8], name: &[u8; N]) -> bool {
-    if line.len() <= N || !same_name(line, name) {
-        return false;
+impl<'a> HeaderLines<'a> {
+    /// Of the head in `bytes`, whose first block is `block`.
+    #[inline(always)]
+    fn new(bytes: &'a [u8], block: &'a [u8; BLOCK], stops: &'static [bool; 256]) -> Self {
+        Self {
+            starts: LineStarts::new(bytes, block),
+            stops,
+            length: None,
+        }
     }
-    // RFC 9112, 5.1 wants no space before the colon. Who sends one means the header all the same.
-    let rest = &line[N..];
-    rest[0] == b':' || rest.trim_ascii_start().first() == Some(&b':')
+
+    /// Whether the line at `at`, given last, has this name (lower case, letters and '-'), with its colon after it.
+    #[inline(always)]
+    fn is<const N: usize>(&self, at: usize, name: &[u8; N]) -> bool {
+        match self.starts.bytes().get(at..) {
+            Some(line) if line.len() > N && same_name(line, name) => {
+                line[N] == b':' || is_spaced(folded_line(self.starts, at), N)
+            }
+            _ => false,
+        }
+    }
+
+    /// The value of the line at `at`, given last. What it is while the next line has not begun does not matter:
+    /// the head is not whole then.
+    #[inline(always)]
+    fn value(&mut self, at: usize, name_len: usize) -> &'a [u8] {
+        if let Some((next, first)) = self.starts.peek() {
+            let rest = self.starts.bytes().get(at + name_len..next - 1);
+            // Nearly all look like this one.
+            if let Some([b':', b' ', value @ .., b'\r']) = rest {
+                let bare = |byte: Option<&u8>| byte.is_some_and(|&byte| byte > b' ');
+                if bare(value.first()) && bare(value.last()) && !is_fold(first) {
+                    return value;
+                }
+            }
+        }
+        value(folded_line(self.starts, at), name_len)
+    }
+
+    /// That value as a number, if it is one that looks like nearly all.
+    #[inline(always)]
+    fn number(&self, at: usize, name_len: usize) -> Option<u64> {
+        let [b':', b' ', value @ ..] = self.starts.bytes().get(at + name_len..)? else {
+            return None;
+        };
+        let (mut number, mut len) = (0_u64, 0);
+        while let Some(digit @ b'0'..=b'9') = value.get(len) {
+            number = number
+                .wrapping_mul(10)
+                .wrapping_add(u64::from(digit - b'0'));
+            len += 1;
+        }
+        match value.get(len..)? {
+            // So many digits can't overflow.
+            [b'\r', b'\n', next, ..] if matches!(len, 1..=19) && !is_fold(*next) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Where that value stands in the head.
+    #[inline(always)]
+    fn value_span(&mut self, at: usize, name_len: usize) -> Span {
+        let value = self.value(at, name_len);
+        Span::new(offset(self.starts.bytes(), value), value.len())
+    }
+}
+
+/// RFC 9112, 5.1 wants no space before the colon. Who sends one means the header all the same.
+#[cold]
+fn is_spaced(line: &[u8], name_len: usize) -> bool {
+    let rest = line.get(name_len..).unwrap_or_default();
+    rest.trim_ascii_start().first() == Some(&b':')
+}
+
+/// The line at `at` before the next of `starts`, with what is folded into it, without its last LF.
+#[cold]
+fn folded_line(mut starts: LineStarts<'_>, at: usize) -> &[u8] {
+    let bytes = starts.bytes();
+    let next = starts.find(|&(_, first)| !is_fold(first));
+    let end = next.map_or(bytes.len(), |(next, _)| next - 1);
+    bytes.get(at..end).unwrap_or_default()
+}
+
+/// Whether a line that starts so continues the one before (obs-fold).
+#[inline(always)]
+fn is_fold(first: u8) -> bool {
+    matches!(first, b' ' | b'\t')
+}
+
+/// Where `part` begins within `whole`, of which it is a slice.
+#[inline(always)]
+fn offset(whole: &[u8], part: &[u8]) -> usize {
+    (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
 }
 
 /// Compares names of four bytes and more without case, eight bytes at a time. Setting bit 5 turns no other byte of a line into a letter
@@ -351,9 +433,9 @@ fn same_name<const N: usize>(line: &[u8], name: &[u8; N]) -> bool {
     eight(line, N - 8) == eight(name, N - 8)
 }
 
-/// Where the value of a header line stands, the line being at `at` in the head.
-#[inline]
-fn value_span(line: &[u8], at: usize, name_len: usize) -> Span {
+/// The value of a header line.
+#[inline(never)]
+fn value(line: &[u8], name_len: usize) -> &[u8] {
     let mut start = name_len + 1;
     if line.get(name_len) != Some(&b':') {
         start += memchr(b':', line).map_or(0, |colon| colon.saturating_sub(name_len));
@@ -364,7 +446,6 @@ fn value_span(line: &[u8], at: usize, name_len: usize) -> Span {
             break;
         }
         value = rest;
-        start += 1;
     }
     while let [rest @ .., space] = value {
         if !is_space(*space) {
@@ -372,7 +453,7 @@ fn value_span(line: &[u8], at: usize, name_len: usize) -> Span {
         }
         value = rest;
     }
-    Span::new(at + start, value.len())
+    value
 }
 
 #[inline]
@@ -381,8 +462,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// The first element of a comma-separated list.
-fn first_element(head: &[u8], span: Span) -> Span {
-    let value = span.of(head).unwrap_or_default();
+fn first_element(head: &[u8], value: &[u8]) -> Span {
     let element = memchr(b',', value)
         .map_or(value, |comma| &value[..comma])
         .trim_ascii();
@@ -392,7 +472,9 @@ fn first_element(head: &[u8], span: Span) -> Span {
 /// A parameter of the first element of a Forwarded header (RFC 7239), without its quotes.
 #[cold]
 fn forwarded_parameter(head: &[u8], span: Span, name: &[u8]) -> Span {
-    let element = first_element(head, span).of(head).unwrap_or_default();
+    let element = first_element(head, span.of(head).unwrap_or_default())
+        .of(head)
+        .unwrap_or_default();
     for pair in element.split(|&byte| byte == b';') {
         let Some(equals) = memchr(b'=', pair) else {
             continue;
@@ -409,60 +491,84 @@ fn forwarded_parameter(head: &[u8], span: Span, name: &[u8]) -> Span {
 }
 
 /// `part` is a slice of `head`; an empty one counts as absent.
+#[inline]
 fn sub_span(head: &[u8], part: &[u8]) -> Span {
     if part.is_empty() {
         return Span::ABSENT;
     }
-    Span::new(
-        (part.as_ptr() as usize).saturating_sub(head.as_ptr() as usize),
-        part.len(),
-    )
+    Span::new(offset(head, part), part.len())
 }
 
 /// `method SP target SP HTTP/1.x`, without its LF. Spaces within the target are let through: they are what a
 /// 400 is often about, and the version at the end is evidence enough.
 #[inline(always)]
 pub(super) fn request_line(line: &[u8], request: &mut Request) -> bool {
-    let mut line = line.strip_suffix(b"\r").unwrap_or(line);
-    while let [rest @ .., b' '] = line {
-        line = rest;
-    }
-    let Some((rest, &[space, version @ .., minor])) = line.split_last_chunk::<9>() else {
+    let line = match line {
+        [rest @ .., b'\r'] if !rest.ends_with(b" ") => rest,
+        _ => trimmed_line(line),
+    };
+    let Some((rest, [version @ .., minor])) = line.split_last_chunk::<9>() else {
         return false;
     };
-    if space != b' ' || version != *b"HTTP/1." || !minor.is_ascii_digit() {
+    if version != b" HTTP/1." || !minor.is_ascii_digit() {
         return false;
     }
-    let method_len = rest.iter().take_while(|&&byte| is_token(byte)).count();
+    let mut method_len = 0;
+    while rest.get(method_len).is_some_and(|&byte| is_token(byte)) {
+        method_len += 1;
+    }
     let (method, rest) = rest.split_at(method_len);
     let [b' ', target @ ..] = rest else {
         return false;
     };
-    let mut at = method_len + 1;
     let mut target = target;
-    while let [b' ', rest @ ..] = target {
-        target = rest;
-        at += 1;
+    if let [b' ', ..] | [.., b' '] = target {
+        target = trimmed_target(target);
     }
-    while let [rest @ .., b' '] = target {
-        target = rest;
-    }
-    // A fold without an early way out, so that it is vectorised.
-    let controls = target
-        .iter()
-        .fold(false, |bad, &byte| bad | is_control(byte));
-    if method.is_empty() || method_len > MAX_METHOD || target.is_empty() || controls {
+    if method.is_empty() || method_len > MAX_METHOD || target.is_empty() || has_control(target) {
         return false;
     }
     request.method = Span::new(0, method_len);
-    request.target = Span::new(at, target.len());
-    request.minor_version = u8::from(minor != b'0');
+    request.target = sub_span(line, target);
+    request.minor_version = u8::from(*minor != b'0');
     request.kind = match method {
         b"HEAD" => Method::Head,
         b"CONNECT" => Method::Connect,
         _ => Method::Other,
     };
     true
+}
+
+/// Without CR and trailing spaces.
+#[cold]
+fn trimmed_line(line: &[u8]) -> &[u8] {
+    let mut line = line.strip_suffix(b"\r").unwrap_or(line);
+    while let [rest @ .., b' '] = line {
+        line = rest;
+    }
+    line
+}
+
+#[cold]
+fn trimmed_target(mut target: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] | [rest @ .., b' '] = target {
+        target = rest;
+    }
+    target
+}
+
+#[inline(always)]
+fn has_control(bytes: &[u8]) -> bool {
+    // Without an early way out, so that it is vectorised.
+    let any = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(false, |bad, &byte| bad | is_control(byte))
+    };
+    let Some(last) = bytes.last_chunk::<16>() else {
+        return bytes.iter().any(|&byte| is_control(byte));
+    };
+    bytes.chunks_exact(16).any(any) || any(last)
 }
 
 #[inline]
@@ -483,4 +589,48 @@ pub(super) fn status_line(line: &[u8]) -> Option<u16> {
     }
     let digit = |byte: u8| u16::from(byte - b'0');
     Some(digit(*a) * 100 + digit(*b) * 10 + digit(*c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::framing::Extent;
+    use super::*;
+
+    fn extent(length: &str) -> Extent {
+        let head = format!("POST / HTTP/1.1\r\nContent-Length{length}\r\n\r\n");
+        let (mut request, mut framing) = (Request::NONE, Framing::NONE);
+        let parsed = super::request(head.as_bytes(), &mut request, &mut framing);
+        assert!(matches!(parsed, Parsed::Whole(len) if len == head.len()));
+        framing.of_request()
+    }
+
+    #[test]
+    fn a_length_counts_however_it_is_written() {
+        let plain = extent(": 12");
+        assert!(matches!(plain, Extent::Some(_)));
+        for length in [":12", ":  12\t", ": 0012", " : 12", ":\r\n 12", ": 12, 12"] {
+            assert_eq!(extent(length), plain, "{length:?}");
+        }
+        let repeated = ": 12\r\ncontent-length: 12";
+        assert_eq!(extent(repeated), plain);
+    }
+
+    #[test]
+    fn a_length_that_is_no_number_is_invalid() {
+        let lengths = [
+            ": ",
+            ": x",
+            ": 1x",
+            ": -1",
+            ": 12\r\n 3",
+            ": 12\r\ncontent-length: 13",
+            ": 18446744073709551616",
+            ": 100000000000000000000000",
+        ];
+        for length in lengths {
+            assert_eq!(extent(length), Extent::Invalid, "{length:?}");
+        }
+        let most = extent(": 18446744073709551615");
+        assert!(matches!(most, Extent::Some(_)));
+    }
 }

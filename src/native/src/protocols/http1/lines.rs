@@ -1,71 +1,99 @@
-//! Line ends of a head, 64 bytes at a time. A head has lines of some 30 bytes: a call of memchr per line costs
-//! more than the search itself.
+//! Starts of lines of a head, 64 bytes at a time. A head has lines of some 30 bytes: a call of memchr per line
+//! costs more than the search itself.
 
-/// Iterates over the offsets of LF in a slice.
-pub(super) struct LineEnds<'a> {
-    bytes: &'a [u8],
-    /// Offset of the block that `mask` speaks for.
-    block: usize,
-    /// Bit i: there is an LF at block + i that was not yet given.
-    mask: u64,
-}
-
-const BLOCK: usize = 64;
+/// Bytes looked at together.
+pub(super) const BLOCK: usize = 64;
 const QUARTER: usize = 16;
 
-impl<'a> LineEnds<'a> {
+/// Iterates over the lines of a slice after the first: the offsets of their first bytes, and these bytes. An LF at
+/// the very end begins none, but where the slice is less than a block one that starts with a zero.
+#[derive(Clone, Copy)]
+pub(super) struct LineStarts<'a> {
+    bytes: &'a [u8],
+    block: &'a [u8; BLOCK],
+    /// Where the block stands in the slice.
+    base: usize,
+    /// Bit i: a line that was not yet given starts at the block's byte i.
+    starts: u64,
+    /// One starts just behind the block.
+    carry: u64,
+}
+
+impl<'a> LineStarts<'a> {
+    /// `block` is the `first_block` of `bytes`.
     #[inline(always)]
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8], block: &'a [u8; BLOCK]) -> Self {
+        let ends = block_mask(block);
         Self {
             bytes,
-            block: 0,
-            mask: mask_at(bytes, 0),
+            block,
+            base: 0,
+            starts: ends << 1,
+            carry: ends >> (BLOCK - 1),
         }
     }
-}
 
-impl Iterator for LineEnds<'_> {
-    type Item = usize;
+    /// All of the slice.
+    #[inline(always)]
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The next one, which stays the next one.
+    #[inline(always)]
+    pub(super) fn peek(&mut self) -> Option<(usize, u8)> {
+        while self.starts == 0 {
+            self.refill()?;
+        }
+        let bit = self.starts.trailing_zeros() as usize;
+        Some((self.base + bit, self.block[bit % BLOCK]))
+    }
 
     #[inline(always)]
-    fn next(&mut self) -> Option<usize> {
-        while self.mask == 0 {
-            // At the end this stays put, so that asking again does not run away.
-            let next = self.block + BLOCK;
-            if next >= self.bytes.len() {
-                return None;
-            }
-            self.block = next;
-            self.mask = mask_at(self.bytes, next);
+    fn refill(&mut self) -> Option<()> {
+        // At the end this stays put, so that asking again does not run away.
+        let next = self.base + BLOCK;
+        let rest = self.bytes.get(next..).filter(|rest| !rest.is_empty())?;
+        if let Some(block) = rest.first_chunk() {
+            let ends = block_mask(block);
+            self.block = block;
+            self.base = next;
+            self.starts = (ends << 1) | self.carry;
+            self.carry = ends >> (BLOCK - 1);
+        } else {
+            // The last block that can be loaded whole. The lines before `next` were given already.
+            self.block = self.bytes.last_chunk()?;
+            self.base = self.bytes.len() - BLOCK;
+            self.starts = (block_mask(self.block) << 1) & (u64::MAX << (BLOCK - rest.len()));
         }
-        let end = self.block + self.mask.trailing_zeros() as usize;
-        self.mask &= self.mask - 1;
-        Some(end)
+        Some(())
     }
 }
 
-/// Of the block at `at`, which may be cut short by the end.
+impl Iterator for LineStarts<'_> {
+    type Item = (usize, u8);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, u8)> {
+        let start = self.peek()?;
+        self.starts &= self.starts - 1;
+        Some(start)
+    }
+}
+
+/// The first block of a slice. Where there is less than that, it is put into `short` and filled up with zeros.
 #[inline(always)]
-fn mask_at(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    if let Some(block) = rest.first_chunk::<BLOCK>() {
-        return block_mask(block);
-    }
-    // The end of the last block that can be loaded whole, of which the other bytes were seen already.
-    if let Some(last) = bytes.last_chunk::<BLOCK>() {
-        return block_mask(last) >> ((BLOCK - rest.len()) % BLOCK);
-    }
-    let mut bits = 0;
-    let mut from = 0;
-    while let Some(quarter) = rest.get(from..).and_then(|rest| rest.first_chunk()) {
-        bits |= mask(quarter) << from;
-        from += QUARTER;
-    }
-    bits | match (rest.len() - from, rest.last_chunk()) {
-        (0, _) => 0,
-        (left, Some(last)) => (mask(last) >> (QUARTER - left)) << from,
-        (_, None) => portable_mask(rest),
-    }
+pub(super) fn first_block<'a>(
+    bytes: &'a [u8],
+    short: &'a mut Option<[u8; BLOCK]>,
+) -> &'a [u8; BLOCK] {
+    bytes.first_chunk().unwrap_or_else(|| {
+        let block = short.insert([0; BLOCK]);
+        if let Some(start) = block.get_mut(..bytes.len()) {
+            start.copy_from_slice(bytes);
+        }
+        block
+    })
 }
 
 #[inline(always)]
@@ -96,7 +124,7 @@ fn mask(quarter: &[u8; QUARTER]) -> u64 {
     portable_mask(quarter)
 }
 
-/// Of up to 64 bytes.
+#[cfg(any(test, not(target_arch = "x86_64")))]
 fn portable_mask(bytes: &[u8]) -> u64 {
     bytes
         .iter()
@@ -112,12 +140,24 @@ mod tests {
     fn finds_what_a_plain_search_finds() {
         for len in 0..200_usize {
             for step in 1..90 {
-                let byte = |i: usize| if i % step == 0 { b'\n' } else { 0x8a };
-                let bytes: Vec<u8> = (0..len).map(byte).collect();
-                let mut ends = LineEnds::new(&bytes);
-                let expected: Vec<usize> = (0..len).step_by(step).collect();
-                assert_eq!(ends.by_ref().collect::<Vec<_>>(), expected);
-                assert_eq!(ends.next(), None);
+                for phase in 0..step.min(3) {
+                    let byte = |i: usize| {
+                        if i % step == phase {
+                            b'\n'
+                        } else {
+                            i as u8 | 0x80
+                        }
+                    };
+                    let bytes: Vec<u8> = (0..len).map(byte).collect();
+                    let mut short = None;
+                    let mut starts = LineStarts::new(&bytes, first_block(&bytes, &mut short));
+                    let expected: Vec<_> = (1..len + usize::from(len < BLOCK))
+                        .filter(|&i| bytes[i - 1] == b'\n')
+                        .map(|i| (i, bytes.get(i).copied().unwrap_or_default()))
+                        .collect();
+                    assert_eq!(starts.by_ref().collect::<Vec<_>>(), expected);
+                    assert_eq!(starts.next(), None);
+                }
             }
         }
     }

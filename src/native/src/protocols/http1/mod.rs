@@ -23,6 +23,8 @@
 //!   until the other side has spoken with no request in flight.
 //! - A connection that shows bytes which are not HTTP is given up. The requests before that keep their end.
 //! - Start of an exchange: the piece with the request's first byte. End: the piece with the response's last.
+//! - Nearly every piece is one whole message. `request_data` and `response_data` take these straight through and
+//!   leave all else to one step of the machines after the other; heads are understood in one place, `head`.
 //! - Memory: per connection `size_of::<Connection>()`; while busy, what `pending` bounds, plus two heads of
 //!   `MAX_HEAD`.
 
@@ -179,28 +181,29 @@ impl Connection {
     }
 
     /// Finishes the oldest request with the response under way.
-    #[inline]
+    #[inline(always)]
     fn finish_response(&mut self, end_ns: u64, error: Option<ErrorKind>, sink: &mut dyn Sink) {
-        let status = Some(self.status);
-        self.finish(
-            Outcome {
-                end_ns,
-                status,
-                body_bytes: self.response_body_bytes,
-                error,
-            },
-            sink,
-        );
+        let outcome = Outcome {
+            end_ns,
+            status: Some(self.status),
+            body_bytes: self.response_body_bytes,
+            error,
+        };
+        self.finish(outcome, sink);
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(&mut self, outcome: Outcome, sink: &mut dyn Sink) {
-        if let Some(work) = self.work.as_mut() {
-            work.finish(outcome, |exchange: &Exchange<'_>| sink.exchange(exchange));
-        }
+        let left = match self.work.as_mut() {
+            Some(work) => work.finish(outcome, |exchange: &Exchange<'_>| sink.exchange(exchange)),
+            None => 0,
+        };
         self.matched = false;
-        if self.in_flight() == 0 {
-            self.all_answered();
+        if left == 0 {
+            self.receiving = false;
+            if !matches!(self.request, RequestSide::Start) {
+                self.all_answered();
+            }
         }
     }
 
@@ -213,19 +216,18 @@ impl Connection {
     }
 
     /// No request is in flight: what the request side waited for will not come.
-    #[inline]
+    #[inline(never)]
     fn all_answered(&mut self) {
         self.receiving = false;
-        self.request = match self.request {
-            RequestSide::Start => return,
-            RequestSide::Tunnel { used: false } => RequestSide::Start,
-            RequestSide::Tunnel { used: true } => RequestSide::Dead,
-            RequestSide::Body(Body::Lost(_)) => RequestSide::Resync { flip: true },
+        match &self.request {
+            RequestSide::Tunnel { used: false } => self.request = RequestSide::Start,
+            RequestSide::Tunnel { used: true } => self.request = RequestSide::Dead,
+            RequestSide::Body(Body::Lost(_)) => self.request = RequestSide::Resync { flip: true },
             RequestSide::Body(body) if self.expects && !self.body_begun => {
-                RequestSide::Unsent(body)
+                self.request = RequestSide::Unsent(*body);
             }
-            other => other,
-        };
+            _ => {}
+        }
     }
 
     /// The connection, or its response side, is at its end: so is everything in flight.
@@ -258,10 +260,19 @@ impl Connection {
     /// What is left to do after each input, whatever it was.
     #[inline]
     fn settle(&mut self, verdict: Verdict, sink: &mut dyn Sink) -> Verdict {
-        let verdict = match (verdict, self.request) {
-            (Verdict::Continue, RequestSide::Dead) if self.in_flight() == 0 => Verdict::NotMine,
-            _ => verdict,
-        };
+        if verdict == Verdict::Continue && !matches!(self.request, RequestSide::Dead) {
+            rest(&mut self.work);
+            return verdict;
+        }
+        self.settle_last(verdict, sink)
+    }
+
+    /// The same where the connection may be done with.
+    #[cold]
+    fn settle_last(&mut self, mut verdict: Verdict, sink: &mut dyn Sink) -> Verdict {
+        if verdict == Verdict::Continue && self.in_flight() == 0 {
+            verdict = Verdict::NotMine;
+        }
         if verdict != Verdict::Continue {
             self.abandon_all(sink);
             self.over = Some(verdict);
@@ -289,10 +300,8 @@ impl Parser for Connection {
         }
         if side == Side::Response {
             self.heard = true;
-            if let (RequestSide::Resync { flip }, 0) =
-                (&mut self.request, self.work.as_ref().map_or(0, |w| w.len()))
-            {
-                *flip = true;
+            if let RequestSide::Resync { flip } = &mut self.request {
+                *flip |= self.work.as_ref().is_none_or(|work| work.len() == 0);
             }
         }
         let verdict = match (side, input) {
@@ -342,8 +351,17 @@ impl Parser for Connection {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn skip_line_ends(bytes: &[u8]) -> &[u8] {
-    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
-    &bytes[start.unwrap_or(bytes.len())..]
+    #[cold]
+    fn skip(mut bytes: &[u8]) -> &[u8] {
+        while let [b'\r' | b'\n', rest @ ..] = bytes {
+            bytes = rest;
+        }
+        bytes
+    }
+    match bytes {
+        [b'\r' | b'\n', ..] => skip(bytes),
+        _ => bytes,
+    }
 }

@@ -10,7 +10,7 @@
 
 use super::head::{self, Method, Request, Span};
 use crate::exchange::{Detail, ErrorKind, Exchange, Http};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 /// More requests than this in flight on one connection are not pipelining but noise.
@@ -36,10 +36,52 @@ pub(super) struct Pending {
     pub body_bytes: u64,
 }
 
+/// First in, first out. Nearly always there is only one, which has its fixed place.
+#[derive(Debug, Default)]
+struct Queue {
+    first: Option<Pending>,
+    /// Empty while there is no first.
+    others: VecDeque<Pending>,
+}
+
+impl Queue {
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
+    #[inline(always)]
+    fn push(&mut self, pending: impl FnOnce() -> Pending) {
+        if self.first.is_none() {
+            self.first = Some(pending());
+        } else {
+            self.others.push_back(pending());
+        }
+    }
+
+    /// Drops the first one.
+    #[inline(always)]
+    fn pop(&mut self) {
+        self.first = None;
+        if !self.others.is_empty() {
+            self.first = self.others.pop_front();
+        }
+    }
+
+    fn last_mut(&mut self) -> Option<&mut Pending> {
+        self.others.back_mut().or(self.first.as_mut())
+    }
+}
+
 /// The part of a connection that exists while it is busy.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    queue: VecDeque<Pending>,
+    queue: Queue,
     text: Vec<u8>,
     /// Bytes of text that were cut off at its front.
     gone: usize,
@@ -58,7 +100,7 @@ impl Work {
     /// Bytes that this holds, itself included.
     pub(super) fn heap_bytes(&self) -> usize {
         size_of::<Self>()
-            + self.queue.capacity() * size_of::<Pending>()
+            + self.queue.others.capacity() * size_of::<Pending>()
             + self.text.capacity()
             + self.request_head.capacity()
             + self.response_head.capacity()
@@ -67,12 +109,15 @@ impl Work {
     /// The oldest request's method, as far as framing is concerned.
     #[inline]
     pub(super) fn front_method(&self) -> Option<Method> {
-        self.queue.front().map(|pending| pending.request.kind)
+        self.queue
+            .first
+            .as_ref()
+            .map(|pending| pending.request.kind)
     }
 
     #[inline]
     pub(super) fn back_mut(&mut self) -> Option<&mut Pending> {
-        self.queue.back_mut()
+        self.queue.last_mut()
     }
 
     fn is_idle(&self) -> bool {
@@ -80,7 +125,7 @@ impl Work {
     }
 
     /// Puts a request at the queue's end; false when there is no room for it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, start_ns: u64, head: &[u8], request: &mut Request) -> bool {
         if self.queue.len() >= MAX_PENDING || self.text.len() + head.len() > MAX_TEXT {
             return false;
@@ -91,9 +136,10 @@ impl Work {
         } else {
             self.copy_parts(head, request);
         }
-        self.queue.push_back(Pending {
-            at: self.gone + start,
-            len: self.text.len() - start,
+        let (at, len) = (self.gone + start, self.text.len() - start);
+        self.queue.push(|| Pending {
+            at,
+            len,
             start_ns,
             request: *request,
             body_bytes: 0,
@@ -115,7 +161,8 @@ impl Work {
             &mut request.traceparent,
         ];
         for part in parts {
-            if let Some(bytes) = part.of(head) {
+            // In the longest heads an absent one would be found to be empty.
+            if let Some(bytes) = part.of(head).filter(|_| !part.is_absent()) {
                 *part = Span::new(self.text.len() - start, bytes.len());
                 self.text.extend_from_slice(bytes);
             }
@@ -127,11 +174,11 @@ impl Work {
         }
     }
 
-    /// Takes the oldest request off the queue and shows it, with its end, to `report`.
-    #[inline]
-    pub(super) fn finish(&mut self, outcome: Outcome, report: impl FnOnce(&Exchange<'_>)) {
-        let Some(pending) = self.queue.front() else {
-            return;
+    /// Takes the oldest request off the queue and shows it, with its end, to `report`. Gives how many are left.
+    #[inline(always)]
+    pub(super) fn finish(&mut self, outcome: Outcome, report: impl FnOnce(&Exchange<'_>)) -> usize {
+        let Some(pending) = self.queue.first.as_ref() else {
+            return 0;
         };
         let start = pending.at - self.gone;
         let text = self
@@ -139,49 +186,67 @@ impl Work {
             .get(start..start + pending.len)
             .unwrap_or_default();
         let request = &pending.request;
-        report(&Exchange {
+        let plain = Http {
+            method: request.method.of(text).unwrap_or_default(),
+            target: request.target.of(text).unwrap_or_default(),
+            minor_version: request.minor_version,
+            status: outcome.status,
+            host: request.host.of(text),
+            user_agent: request.user_agent.of(text),
+            request_body_bytes: pending.body_bytes,
+            response_body_bytes: outcome.body_bytes,
+            ..Http::default()
+        };
+        let exchange = |http| Exchange {
             start_ns: pending.start_ns,
             end_ns: outcome.end_ns,
             error: outcome.error,
-            detail: Detail::Http(Http {
-                method: request.method.of(text).unwrap_or_default(),
-                target: request.target.of(text).unwrap_or_default(),
-                minor_version: request.minor_version,
-                status: outcome.status,
-                host: request.host.of(text),
-                user_agent: request.user_agent.of(text),
+            detail: Detail::Http(http),
+        };
+        if request.is_plain() {
+            report(&exchange(plain));
+        } else {
+            report(&exchange(Http {
                 forwarded_for: request.forwarded_for.of(text),
                 forwarded_proto: request.forwarded_proto.of(text),
                 traceparent: request.traceparent.of(text),
                 tracestate: request.tracestate.of(text),
-                request_body_bytes: pending.body_bytes,
-                response_body_bytes: outcome.body_bytes,
-            }),
-        });
-        self.queue.pop_front();
+                ..plain
+            }));
+        }
+        self.queue.pop();
         self.forget_text();
+        self.queue.len()
     }
 
     /// Forgets the oldest request; false if there is none.
     pub(super) fn drop_front(&mut self) -> bool {
-        let dropped = self.queue.pop_front().is_some();
+        if self.queue.is_empty() {
+            return false;
+        }
+        self.queue.pop();
         self.forget_text();
-        dropped
+        true
     }
 
-    #[inline]
+    #[inline(always)]
     fn forget_text(&mut self) {
-        match self.queue.front() {
-            None => {
-                self.text.clear();
-                self.gone = 0;
-            }
-            // Moving less than half of the buffer each time keeps this linear.
-            Some(front) if (front.at - self.gone) * 2 > self.text.len().max(COPY_WHOLE * 2) => {
-                self.text.drain(..front.at - self.gone);
-                self.gone = front.at;
-            }
-            Some(_) => {}
+        if self.queue.is_empty() {
+            self.text.clear();
+            self.gone = 0;
+        } else {
+            self.forget_front();
+        }
+    }
+
+    fn forget_front(&mut self) {
+        let Some(first) = &self.queue.first else {
+            return;
+        };
+        // Moving less than half of the buffer each time keeps this linear.
+        if (first.at - self.gone) * 2 > self.text.len().max(COPY_WHOLE * 2) {
+            self.text.drain(..first.at - self.gone);
+            self.gone = first.at;
         }
     }
 }
@@ -195,42 +260,102 @@ pub(super) struct Outcome {
     pub error: Option<ErrorKind>,
 }
 
-thread_local! {
+/// Works that no connection has. The last one to come back is nearly always the next to go.
+struct Pool {
+    last: Cell<Option<Box<Work>>>,
     #[allow(clippy::vec_box)] // what is lent is the box
-    static SPARE: RefCell<Vec<Box<Work>>> = const { RefCell::new(Vec::new()) };
+    others: RefCell<Vec<Box<Work>>>,
+}
+
+thread_local! {
+    static SPARE: Pool = const {
+        Pool {
+            last: Cell::new(None),
+            others: RefCell::new(Vec::new()),
+        }
+    };
+}
+
+impl Pool {
+    #[inline(always)]
+    fn lend(&self) -> Box<Work> {
+        self.last.take().unwrap_or_else(|| self.lend_other())
+    }
+
+    #[cold]
+    fn lend_other(&self) -> Box<Work> {
+        let other = self.others.try_borrow_mut().ok();
+        other.and_then(|mut pool| pool.pop()).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn take_back(&self, work: Box<Work>) {
+        if let Some(before) = self.last.replace(Some(work)) {
+            self.keep(before);
+        }
+    }
+
+    #[cold]
+    fn keep(&self, work: Box<Work>) {
+        if let Ok(mut others) = self.others.try_borrow_mut() {
+            if others.len() + 1 < POOL {
+                others.push(work);
+            }
+        }
+    }
 }
 
 /// The connection's work, borrowed from the pool at first use.
-#[inline]
+#[inline(always)]
 pub(super) fn work(slot: &mut Option<Box<Work>>) -> &mut Work {
-    slot.get_or_insert_with(|| {
-        let spare =
-            SPARE.try_with(|pool| pool.try_borrow_mut().ok().and_then(|mut pool| pool.pop()));
-        spare.ok().flatten().unwrap_or_default()
-    })
+    slot.get_or_insert_with(|| SPARE.try_with(Pool::lend).unwrap_or_default())
 }
 
 /// Gives it back when there is nothing in it.
-#[inline]
+#[inline(always)]
 pub(super) fn rest(slot: &mut Option<Box<Work>>) {
     if let Some(work) = slot.take_if(|work| work.is_idle()) {
-        if work
-            .text
+        let heads = work
+            .request_head
             .capacity()
-            .max(work.request_head.capacity())
-            .max(work.response_head.capacity())
-            > KEEP
-            || work.queue.capacity() > MAX_PENDING / 8
-        {
-            return;
-        }
+            .max(work.response_head.capacity());
         // A thread that ends has no pool any more: then the box is simply freed.
-        let _ = SPARE.try_with(|pool| {
-            if let Ok(mut pool) = pool.try_borrow_mut() {
-                if pool.len() < POOL {
-                    pool.push(work);
-                }
-            }
+        if work.text.capacity().max(heads) <= KEEP
+            && work.queue.others.capacity() <= MAX_PENDING / 8
+        {
+            let _ = SPARE.try_with(|pool| pool.take_back(work));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::framing::Framing;
+    use super::super::head::{Parsed, MAX_HEAD};
+    use super::*;
+
+    #[test]
+    fn a_header_is_absent_from_the_longest_head_too() {
+        let start = "GET / HTTP/1.1\r\nCookie: ";
+        let filler = "x".repeat(MAX_HEAD - start.len() - 4);
+        let head = format!("{start}{filler}\r\n\r\n");
+        let (mut request, mut framing) = (Request::NONE, Framing::NONE);
+        let parsed = head::request(head.as_bytes(), &mut request, &mut framing);
+        assert!(matches!(parsed, Parsed::Whole(MAX_HEAD)));
+        let mut work = Work::default();
+        assert!(work.push(0, head.as_bytes(), &mut request));
+        let outcome = Outcome {
+            end_ns: 1,
+            status: None,
+            body_bytes: 0,
+            error: None,
+        };
+        let left = work.finish(outcome, |exchange| {
+            let Detail::Http(http) = &exchange.detail;
+            assert_eq!(http.target, b"/");
+            assert_eq!((http.host, http.user_agent), (None, None));
+            assert_eq!((http.forwarded_for, http.traceparent), (None, None));
         });
+        assert_eq!(left, 0);
     }
 }

@@ -7,122 +7,154 @@ use super::pending::{self, work};
 use super::scan::{self, HeadScan, Scan};
 use super::{skip_line_ends, Connection, Detect, Otherwise, RequestSide, ResponseSide};
 use crate::exchange::{Parser, Sink, Verdict};
+use std::ops::ControlFlow;
 
 impl Connection {
+    #[inline(always)]
     pub(super) fn request_data(
         &mut self,
         ts_ns: u64,
         mut bytes: &[u8],
         sink: &mut dyn Sink,
     ) -> Verdict {
-        while !bytes.is_empty() {
-            match self.request {
-                RequestSide::Start => {
-                    // RFC 9112, 2.2: empty lines before a request line are ignored.
-                    bytes = skip_line_ends(bytes);
-                    if bytes.is_empty() {
-                        break;
-                    }
-                    let mut request = Request::NONE;
-                    match head::request(bytes, &mut request) {
-                        Parsed::Whole(len, framing) => {
-                            let (head, rest) = bytes.split_at(len);
-                            bytes = rest;
-                            if !self.begin(ts_ns, head, &mut request, framing, sink) {
-                                return Verdict::NotMine;
-                            }
-                        }
-                        Parsed::More => self.collect_request(ts_ns, Otherwise::NotHttp),
-                        Parsed::Bad => return self.not_a_request(),
-                    }
+        loop {
+            if let RequestSide::Start = self.request {
+                match self.request_start(ts_ns, bytes, sink) {
+                    ControlFlow::Continue(rest) => bytes = rest,
+                    ControlFlow::Break(verdict) => return verdict,
                 }
-                RequestSide::Head {
-                    mut scan,
-                    otherwise,
-                } => {
-                    let work = work(&mut self.work);
-                    let before = work.request_head.len();
-                    match scan.request(bytes, &mut work.request_head) {
-                        Scan::More => {
-                            self.request = RequestSide::Head { scan, otherwise };
-                            return Verdict::Continue;
-                        }
-                        Scan::End(used) => {
-                            bytes = &bytes[used..];
-                            if !self.begin_collected(sink) {
-                                return Verdict::NotMine;
-                            }
-                        }
-                        Scan::TooLong if scan.started() => {
-                            self.give_up_request(sink);
-                            return Verdict::Continue;
-                        }
-                        Scan::TooLong | Scan::Bad => match otherwise {
-                            Otherwise::NotHttp => return self.not_a_request(),
-                            Otherwise::Noise => {
-                                work.request_head.clear();
-                                self.request = RequestSide::Resync { flip: true };
-                                return self.missed();
-                            }
-                            Otherwise::Body(body) => {
-                                let mut held = std::mem::take(&mut work.request_head);
-                                held.truncate(before);
-                                self.request = RequestSide::Body(body);
-                                let verdict = self.request_data(ts_ns, &held, sink);
-                                if verdict != Verdict::Continue {
-                                    return verdict;
-                                }
-                            }
-                        },
-                    }
-                }
-                RequestSide::Body(mut body) => {
-                    let step = body.data(bytes);
-                    bytes = &bytes[step.used as usize..];
-                    self.request = RequestSide::Body(body);
-                    self.body_begun = true;
-                    self.add_request_body(step.payload);
-                    match step.outcome {
-                        BodyOutcome::More => {}
-                        BodyOutcome::Done => self.request = RequestSide::Start,
-                        BodyOutcome::Bad => return self.not_a_request(),
-                    }
-                }
-                RequestSide::Unsent(body) => match scan::detect_request(bytes) {
-                    Detect::Request | Detect::More => {
-                        self.collect_request(ts_ns, Otherwise::Body(body))
-                    }
-                    _ => self.request = RequestSide::Body(body),
-                },
-                RequestSide::Tunnel { .. } => {
-                    self.request = RequestSide::Tunnel { used: true };
-                    return Verdict::Continue;
-                }
-                RequestSide::Resync { flip } => {
-                    let idle = match self.in_flight() {
-                        0 => true,
-                        // A request ends a response whose framing was lost.
-                        1 => {
-                            self.matched
-                                && matches!(self.response, ResponseSide::Body(Body::Lost(_)))
-                        }
-                        _ => false,
-                    };
-                    if !flip || !idle {
-                        return Verdict::Continue;
-                    }
-                    bytes = skip_line_ends(bytes);
-                    match scan::detect_request(bytes) {
-                        Detect::Request | Detect::More => {
-                            self.collect_request(ts_ns, Otherwise::Noise)
-                        }
-                        _ => return self.missed(),
-                    }
-                }
-                RequestSide::Dead | RequestSide::Over => break,
+            }
+            if bytes.is_empty() {
+                return Verdict::Continue;
+            }
+            match self.request_step(ts_ns, bytes, sink) {
+                ControlFlow::Continue(rest) => bytes = rest,
+                ControlFlow::Break(verdict) => return verdict,
             }
         }
-        Verdict::Continue
+    }
+
+    /// Takes a message's head, if it is whole; gives what is left.
+    #[inline(always)]
+    fn request_start<'a>(
+        &mut self,
+        ts_ns: u64,
+        bytes: &'a [u8],
+        sink: &mut dyn Sink,
+    ) -> ControlFlow<Verdict, &'a [u8]> {
+        // RFC 9112, 2.2: empty lines before a request line are ignored.
+        let bytes = skip_line_ends(bytes);
+        if bytes.is_empty() {
+            return ControlFlow::Continue(bytes);
+        }
+        let (mut request, mut framing) = (Request::NONE, Framing::NONE);
+        match head::request(bytes, &mut request, &mut framing) {
+            Parsed::Whole(len) => {
+                let (head, rest) = bytes.split_at(len);
+                if self.begin(ts_ns, head, &mut request, &framing, sink) {
+                    ControlFlow::Continue(rest)
+                } else {
+                    ControlFlow::Break(Verdict::NotMine)
+                }
+            }
+            Parsed::More => {
+                self.collect_request(ts_ns, Otherwise::NotHttp);
+                ControlFlow::Continue(bytes)
+            }
+            Parsed::Bad => ControlFlow::Break(self.not_a_request()),
+        }
+    }
+
+    /// Takes what belongs to the message under way, or to none; gives what is left.
+    fn request_step<'a>(
+        &mut self,
+        ts_ns: u64,
+        mut bytes: &'a [u8],
+        sink: &mut dyn Sink,
+    ) -> ControlFlow<Verdict, &'a [u8]> {
+        match self.request {
+            RequestSide::Start => {}
+            RequestSide::Head {
+                mut scan,
+                otherwise,
+            } => {
+                let work = work(&mut self.work);
+                let before = work.request_head.len();
+                match scan.request(bytes, &mut work.request_head) {
+                    Scan::More => {
+                        self.request = RequestSide::Head { scan, otherwise };
+                        return ControlFlow::Break(Verdict::Continue);
+                    }
+                    Scan::End(used) => {
+                        bytes = &bytes[used..];
+                        if !self.begin_collected(sink) {
+                            return ControlFlow::Break(Verdict::NotMine);
+                        }
+                    }
+                    Scan::TooLong if scan.started() => {
+                        self.give_up_request(sink);
+                        return ControlFlow::Break(Verdict::Continue);
+                    }
+                    Scan::TooLong | Scan::Bad => match otherwise {
+                        Otherwise::NotHttp => return ControlFlow::Break(self.not_a_request()),
+                        Otherwise::Noise => {
+                            work.request_head.clear();
+                            self.request = RequestSide::Resync { flip: true };
+                            return ControlFlow::Break(self.missed());
+                        }
+                        Otherwise::Body(body) => {
+                            let mut held = std::mem::take(&mut work.request_head);
+                            held.truncate(before);
+                            self.request = RequestSide::Body(body);
+                            let verdict = self.request_data(ts_ns, &held, sink);
+                            if verdict != Verdict::Continue {
+                                return ControlFlow::Break(verdict);
+                            }
+                        }
+                    },
+                }
+            }
+            RequestSide::Body(mut body) => {
+                let step = body.data(bytes);
+                bytes = &bytes[step.used as usize..];
+                self.request = RequestSide::Body(body);
+                self.body_begun = true;
+                self.add_request_body(step.payload);
+                match step.outcome {
+                    BodyOutcome::More => {}
+                    BodyOutcome::Done => self.request = RequestSide::Start,
+                    BodyOutcome::Bad => return ControlFlow::Break(self.not_a_request()),
+                }
+            }
+            RequestSide::Unsent(body) => match scan::detect_request(bytes) {
+                Detect::Request | Detect::More => {
+                    self.collect_request(ts_ns, Otherwise::Body(body))
+                }
+                _ => self.request = RequestSide::Body(body),
+            },
+            RequestSide::Tunnel { .. } => {
+                self.request = RequestSide::Tunnel { used: true };
+                return ControlFlow::Break(Verdict::Continue);
+            }
+            RequestSide::Resync { flip } => {
+                let idle = match self.in_flight() {
+                    0 => true,
+                    // A request ends a response whose framing was lost.
+                    1 => self.matched && matches!(self.response, ResponseSide::Body(Body::Lost(_))),
+                    _ => false,
+                };
+                if !flip || !idle {
+                    return ControlFlow::Break(Verdict::Continue);
+                }
+                bytes = skip_line_ends(bytes);
+                match scan::detect_request(bytes) {
+                    Detect::Request | Detect::More => self.collect_request(ts_ns, Otherwise::Noise),
+                    _ => return ControlFlow::Break(self.missed()),
+                }
+            }
+            RequestSide::Dead | RequestSide::Over => return ControlFlow::Break(Verdict::Continue),
+        }
+        ControlFlow::Continue(bytes)
     }
 
     pub(super) fn request_gap(&mut self, mut count: u64, sink: &mut dyn Sink) -> Verdict {
@@ -170,9 +202,9 @@ impl Connection {
         let work = work(&mut self.work);
         let start_ns = work.request_start_ns;
         let mut head = std::mem::take(&mut work.request_head);
-        let mut request = Request::NONE;
-        let room = match head::request(&head, &mut request) {
-            Parsed::Whole(_, framing) => self.begin(start_ns, &head, &mut request, framing, sink),
+        let (mut request, mut framing) = (Request::NONE, Framing::NONE);
+        let room = match head::request(&head, &mut request, &mut framing) {
+            Parsed::Whole(_) => self.begin(start_ns, &head, &mut request, &framing, sink),
             Parsed::More | Parsed::Bad => false,
         };
         head.clear();
@@ -181,16 +213,18 @@ impl Connection {
     }
 
     /// A request's head is whole. False: there are too many in flight.
-    #[inline]
+    #[inline(always)]
     fn begin(
         &mut self,
         start_ns: u64,
         head: &[u8],
         request: &mut Request,
-        framing: Framing,
+        framing: &Framing,
         sink: &mut dyn Sink,
     ) -> bool {
-        self.end_lost_response(sink);
+        if !matches!(self.response, ResponseSide::Start) {
+            self.end_lost_response(sink);
+        }
         let method = request.method;
         if !work(&mut self.work).push(start_ns, head, request) {
             return false;
@@ -201,7 +235,17 @@ impl Connection {
         self.body_begun = false;
         self.expects = request.expects;
         self.receiving = false;
-        self.request = match (request.kind, framing.of_request()) {
+        match (request.kind, framing.of_request()) {
+            (Method::Head | Method::Other, Extent::None) => self.request = RequestSide::Start,
+            (kind, extent) => self.expect_body(kind, extent),
+        }
+        true
+    }
+
+    /// After the head of a request comes something else than the next request.
+    #[inline(never)]
+    fn expect_body(&mut self, kind: Method, extent: Extent) {
+        self.request = match (kind, extent) {
             (Method::Connect, _) => RequestSide::Tunnel { used: false },
             (_, Extent::None) => RequestSide::Start,
             (_, Extent::Some(body)) => {
@@ -210,11 +254,10 @@ impl Connection {
             }
             (_, Extent::Invalid) => RequestSide::Dead,
         };
-        true
     }
 
     /// A new request shows that a response whose end could not be seen has ended.
-    #[inline]
+    #[cold]
     fn end_lost_response(&mut self, sink: &mut dyn Sink) {
         match self.response {
             ResponseSide::Body(Body::Lost(_)) => {

@@ -7,8 +7,10 @@ use super::pending::{work, Outcome};
 use super::scan::{self, HeadScan, Scan};
 use super::{skip_line_ends, Connection, ResponseSide};
 use crate::exchange::{ErrorKind, Parser, Sink, Verdict};
+use std::ops::ControlFlow;
 
 impl Connection {
+    #[inline(always)]
     pub(super) fn response_data(
         &mut self,
         ts_ns: u64,
@@ -21,90 +23,129 @@ impl Connection {
                 self.response = ResponseSide::Start;
             }
         }
+        // Nearly always a piece is one whole message.
+        if let ResponseSide::Start = self.response {
+            match self.response_start(ts_ns, bytes, sink) {
+                ControlFlow::Continue(rest) => bytes = rest,
+                ControlFlow::Break(verdict) => return verdict,
+            }
+        }
+        if bytes.is_empty() {
+            Verdict::Continue
+        } else {
+            self.response_steps(ts_ns, bytes, sink)
+        }
+    }
+
+    #[inline(never)]
+    fn response_steps(&mut self, ts_ns: u64, mut bytes: &[u8], sink: &mut dyn Sink) -> Verdict {
         while !bytes.is_empty() {
-            match self.response {
-                ResponseSide::Start => {
-                    bytes = skip_line_ends(bytes);
-                    if bytes.is_empty() {
-                        break;
-                    }
-                    match head::response(bytes) {
-                        Parsed::Whole(len, (status, framing)) => {
-                            bytes = &bytes[len..];
-                            let verdict = self.answer(ts_ns, status, framing, sink);
-                            if verdict != Verdict::Continue {
-                                return verdict;
-                            }
-                        }
-                        Parsed::More => {
-                            self.response = ResponseSide::Head {
-                                scan: HeadScan::START,
-                                guess: false,
-                            };
-                        }
-                        Parsed::Bad => return self.not_a_response(ts_ns, None, sink),
-                    }
-                }
-                ResponseSide::Head { mut scan, guess } => {
-                    let work = work(&mut self.work);
-                    match scan.response(bytes, &mut work.response_head) {
-                        Scan::More => {
-                            self.response = ResponseSide::Head { scan, guess };
-                            return Verdict::Continue;
-                        }
-                        Scan::End(used) => {
-                            bytes = &bytes[used..];
-                            let parsed = head::response(&work.response_head);
-                            work.response_head.clear();
-                            let Parsed::Whole(_, (status, framing)) = parsed else {
-                                return Verdict::NotMine;
-                            };
-                            let verdict = self.answer(ts_ns, status, framing, sink);
-                            if verdict != Verdict::Continue {
-                                return verdict;
-                            }
-                        }
-                        Scan::TooLong if scan.started() => {
-                            self.give_up_response(sink);
-                            return Verdict::Continue;
-                        }
-                        Scan::TooLong | Scan::Bad if guess => {
-                            work.response_head.clear();
-                            self.response = ResponseSide::Resync;
-                            return Verdict::Continue;
-                        }
-                        Scan::TooLong | Scan::Bad => return self.not_a_response(ts_ns, None, sink),
-                    }
-                }
-                ResponseSide::Body(mut body) => {
-                    let step = body.data(bytes);
-                    bytes = &bytes[step.used as usize..];
-                    self.response_body_bytes =
-                        self.response_body_bytes.saturating_add(step.payload);
-                    self.response_end_ns = ts_ns;
-                    self.response = ResponseSide::Body(body);
-                    match step.outcome {
-                        BodyOutcome::More => {}
-                        BodyOutcome::Done => self.end_response(sink),
-                        BodyOutcome::Bad => {
-                            let status = Some(self.status).filter(|_| self.matched);
-                            return self.not_a_response(ts_ns, status, sink);
-                        }
-                    }
-                }
-                ResponseSide::Resync => {
-                    if !scan::is_status_prefix(bytes) {
-                        break;
-                    }
-                    self.response = ResponseSide::Head {
-                        scan: HeadScan::START,
-                        guess: true,
-                    };
-                }
-                ResponseSide::Over => break,
+            match self.response_step(ts_ns, bytes, sink) {
+                ControlFlow::Continue(rest) => bytes = rest,
+                ControlFlow::Break(verdict) => return verdict,
             }
         }
         Verdict::Continue
+    }
+
+    /// Takes a message's head, if it is whole; gives what is left.
+    #[inline(always)]
+    fn response_start<'a>(
+        &mut self,
+        ts_ns: u64,
+        bytes: &'a [u8],
+        sink: &mut dyn Sink,
+    ) -> ControlFlow<Verdict, &'a [u8]> {
+        let bytes = skip_line_ends(bytes);
+        if bytes.is_empty() {
+            return ControlFlow::Continue(bytes);
+        }
+        let (mut status, mut framing) = (0, Framing::NONE);
+        match head::response(bytes, &mut status, &mut framing) {
+            Parsed::Whole(len) => {
+                let rest = &bytes[len..];
+                let used = self.answer(ts_ns, status, &framing, rest.len(), sink)?;
+                ControlFlow::Continue(&rest[used..])
+            }
+            Parsed::More => {
+                self.response = ResponseSide::Head {
+                    scan: HeadScan::START,
+                    guess: false,
+                };
+                ControlFlow::Continue(bytes)
+            }
+            Parsed::Bad => ControlFlow::Break(self.not_a_response(ts_ns, None, sink)),
+        }
+    }
+
+    /// Takes what belongs to the message under way, or to none; gives what is left.
+    fn response_step<'a>(
+        &mut self,
+        ts_ns: u64,
+        mut bytes: &'a [u8],
+        sink: &mut dyn Sink,
+    ) -> ControlFlow<Verdict, &'a [u8]> {
+        match self.response {
+            ResponseSide::Start => return self.response_start(ts_ns, bytes, sink),
+            ResponseSide::Head { mut scan, guess } => {
+                let work = work(&mut self.work);
+                match scan.response(bytes, &mut work.response_head) {
+                    Scan::More => {
+                        self.response = ResponseSide::Head { scan, guess };
+                        return ControlFlow::Break(Verdict::Continue);
+                    }
+                    Scan::End(used) => {
+                        bytes = &bytes[used..];
+                        let (mut status, mut framing) = (0, Framing::NONE);
+                        let parsed = head::response(&work.response_head, &mut status, &mut framing);
+                        work.response_head.clear();
+                        let Parsed::Whole(_) = parsed else {
+                            return ControlFlow::Break(Verdict::NotMine);
+                        };
+                        let used = self.answer(ts_ns, status, &framing, bytes.len(), sink)?;
+                        bytes = &bytes[used..];
+                    }
+                    Scan::TooLong if scan.started() => {
+                        self.give_up_response(sink);
+                        return ControlFlow::Break(Verdict::Continue);
+                    }
+                    Scan::TooLong | Scan::Bad if guess => {
+                        work.response_head.clear();
+                        self.response = ResponseSide::Resync;
+                        return ControlFlow::Break(Verdict::Continue);
+                    }
+                    Scan::TooLong | Scan::Bad => {
+                        return ControlFlow::Break(self.not_a_response(ts_ns, None, sink))
+                    }
+                }
+            }
+            ResponseSide::Body(mut body) => {
+                let step = body.data(bytes);
+                bytes = &bytes[step.used as usize..];
+                self.response_body_bytes = self.response_body_bytes.saturating_add(step.payload);
+                self.response_end_ns = ts_ns;
+                self.response = ResponseSide::Body(body);
+                match step.outcome {
+                    BodyOutcome::More => {}
+                    BodyOutcome::Done => self.end_response(sink),
+                    BodyOutcome::Bad => {
+                        let status = Some(self.status).filter(|_| self.matched);
+                        return ControlFlow::Break(self.not_a_response(ts_ns, status, sink));
+                    }
+                }
+            }
+            ResponseSide::Resync => {
+                if !scan::is_status_prefix(bytes) {
+                    return ControlFlow::Break(Verdict::Continue);
+                }
+                self.response = ResponseSide::Head {
+                    scan: HeadScan::START,
+                    guess: true,
+                };
+            }
+            ResponseSide::Over => return ControlFlow::Break(Verdict::Continue),
+        }
+        ControlFlow::Continue(bytes)
     }
 
     pub(super) fn response_gap(
@@ -136,19 +177,20 @@ impl Connection {
         Verdict::Continue
     }
 
-    /// A response's head is whole.
+    /// A response's head is whole, and so many bytes are there after it. Gives how many of them its body took.
     #[inline(always)]
     fn answer(
         &mut self,
         ts_ns: u64,
         status: u16,
-        framing: Framing,
+        framing: &Framing,
+        available: usize,
         sink: &mut dyn Sink,
-    ) -> Verdict {
+    ) -> ControlFlow<Verdict, usize> {
         let method = self.work.as_ref().and_then(|work| work.front_method());
         self.response = ResponseSide::Start;
-        if (100..200).contains(&status) && status != 101 {
-            return Verdict::Continue;
+        if status < 200 && status != 101 {
+            return ControlFlow::Continue(0);
         }
         self.matched = method.is_some();
         self.status = status;
@@ -156,22 +198,37 @@ impl Connection {
         self.response_end_ns = ts_ns;
         if status == 101 || method == Some(Method::Connect) && (200..300).contains(&status) {
             self.end_response(sink);
-            return Verdict::Ended;
+            return ControlFlow::Break(Verdict::Ended);
         }
         let extent = match (method, status) {
             (Some(Method::Head), _) | (_, 204 | 304) => Extent::None,
             _ => framing.of_response(),
         };
+        let mut used = 0;
         match extent {
-            Extent::None => self.end_response(sink),
-            Extent::Some(body) => self.response = ResponseSide::Body(body),
-            Extent::Invalid => return self.not_a_response(ts_ns, Some(status), sink),
+            // A body that is all there needs no state of its own.
+            Extent::Some(Body::Length(length)) if length <= available as u64 => {
+                self.response_body_bytes = length;
+                used = length as usize;
+            }
+            Extent::Some(body) => {
+                self.response = ResponseSide::Body(body);
+                return ControlFlow::Continue(0);
+            }
+            Extent::None => {}
+            Extent::Invalid => {
+                return match self.not_a_response(ts_ns, Some(status), sink) {
+                    Verdict::Continue => ControlFlow::Continue(0),
+                    verdict => ControlFlow::Break(verdict),
+                };
+            }
         }
-        Verdict::Continue
+        self.end_response(sink);
+        ControlFlow::Continue(used)
     }
 
     /// The response under way is whole.
-    #[inline]
+    #[inline(always)]
     fn end_response(&mut self, sink: &mut dyn Sink) {
         self.response = ResponseSide::Start;
         if self.matched {
