@@ -136,6 +136,7 @@ def test_rules_of_a_file_and_sighup(
         with run_agent("--config", str(file)) as agent:
             ask_both((wanted, other), f"{tag}-1")
             eventually(lambda: len(agent.spans(wanted.pids, SERVER, f"{tag}-1")) == 3, "the spans arrive")
+            time.sleep(0.5)  # the other server has its verdict by then, too
             file.write_text(CONFIG.format(port=other.port))
             agent.program.popen.send_signal(signal.SIGHUP)
             eventually(lambda: "read anew" in agent.program.stderr, "the rules are read anew")
