@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// The ring is looked at so often even if nobody rings: programs wake the reader only when it fills up.
 const INTERVAL_MS: i32 = 100;
+/// The two clocks run at one rate; only a step of the wall clock moves them apart. Less is the reading's jitter,
+/// and following it would put requests of one connection out of order.
+const CLOCK_STEP_NS: u64 = 1_000_000;
 
 /// Between the drain thread and Python's.
 pub struct Shared {
@@ -140,6 +143,7 @@ pub struct Drain {
     records: Arc<AtomicU64>,
     overflow_seen: FxHashMap<[u8; 8], overflow_value>,
     overflow_total: u64,
+    clock_offset: i64,
 }
 
 impl Drain {
@@ -193,6 +197,7 @@ impl Drain {
             records,
             overflow_seen: FxHashMap::default(),
             overflow_total: 0,
+            clock_offset: offset,
         })
     }
 
@@ -218,6 +223,10 @@ impl Drain {
         let got_records = self.records.load(Ordering::Relaxed) != before;
 
         let (offset, now_ns) = clocks();
+        if offset.abs_diff(self.clock_offset) > CLOCK_STEP_NS {
+            self.clock_offset = offset;
+        }
+        let offset = self.clock_offset;
         let (strangers, forgot) = {
             let shared = Arc::clone(&self.shared);
             let mut streams = shared.streams();
