@@ -150,18 +150,13 @@ static __always_inline void advance(struct conn *c, struct op *o, struct sock *s
 	struct tcp_sock *tp = c->tcp ? bpf_skc_to_tcp_sock(sk) : NULL;
 
 	if (tp) {
-		__u32 received = tp->copied_seq, written = tp->write_seq;
+		/* a FIN that was read, perhaps in this very operation, counts as a byte */
+		bool fin = sk->sk_shutdown & RCV_SHUTDOWN && tp->copied_seq == tp->rcv_nxt;
+		__u32 received = tp->copied_seq - fin, written = tp->write_seq;
 		__u32 end = o->dir == DIR_RECV ? received : written;
 		__s32 hole = end - ret - h->seq;
 		__s32 ahead = (o->dir == DIR_RECV ? written : received) - other->seq;
 
-		/* a FIN that was read, perhaps in this very operation, counts as a byte */
-		if (sk->sk_shutdown & RCV_SHUTDOWN) {
-			if (hole == 1 && o->dir == DIR_RECV)
-				hole = 0;
-			if (ahead == 1 && o->dir == DIR_SEND)
-				ahead = 0;
-		}
 		if (hole > 0)
 			h->off += hole;
 		h->seq = end;
@@ -195,7 +190,7 @@ static __always_inline void begin_burst(struct conn *c, struct op *o)
 /* Nothing was moved: end of file, or an error that ends the connection. */
 static __always_inline int on_no_bytes(struct conn *c, struct op *o, struct sock *sk, int ret)
 {
-	c->mmsg = 0;
+	c->mmsg[o->dir & 1] = 0;
 	if (!c->announced)
 		return 0;
 	if (ret < 0)
@@ -205,15 +200,29 @@ static __always_inline int on_no_bytes(struct conn *c, struct op *o, struct sock
 	return 0;
 }
 
+/* Nothing was moved, and nothing ended. A recvmmsg or sendmmsg is over with it. */
+static __always_inline int on_retry(struct sock *sk, int dir)
+{
+	long nr = SYS_NR((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf()));
+	struct conn *c;
+
+	if (nr != NR_recvmmsg && nr != NR_sendmmsg)
+		return 0;
+	c = bpf_sk_storage_get(&conns, sk, 0, 0);
+	if (c)
+		c->mmsg[dir & 1] = 0;
+	return 0;
+}
+
 static __always_inline int on_operation(struct sock *sk, int ret, int flags, int dir)
 {
 	struct task_struct *task;
 	struct op o = {.dir = dir};
 	struct conn *c;
 
-	if (ret == -EAGAIN || !is_stream(sk))
-		return 0;
-	if (ret == -EINTR || (ret <= -ERESTARTSYS && ret >= -ERESTART_LAST))
+	if (ret == -EAGAIN || ret == -EINTR || (ret <= -ERESTARTSYS && ret >= -ERESTART_LAST))
+		return on_retry(sk, dir);
+	if (!is_stream(sk))
 		return 0;
 	if (dir == DIR_RECV && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
 		return 0;
@@ -247,7 +256,8 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		o.burst_start = c->half[dir & 1].burst_cap == 0;
 	if (c->muted || (c->broken && !o.burst_start))
 		return 0;
-	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) && find_buffer(task, c);
+	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
+		     find_buffer(task, c, dir);
 	if (c->broken) {
 		int status = response_status(c, &o);
 

@@ -32,8 +32,9 @@ static __always_inline void skip_single(struct user_buffer *b)
 }
 
 /* False where there is none to read: sendfile, splice, io_uring, kernel threads, 32-bit tasks. */
-static __always_inline bool find_buffer(struct task_struct *task, struct conn *c)
+static __always_inline bool find_buffer(struct task_struct *task, struct conn *c, int dir)
 {
+	__u16 *mmsg = &c->mmsg[dir & 1];
 	struct user_buffer *b = &c->buffer;
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	bool ok;
@@ -71,8 +72,8 @@ static __always_inline bool find_buffer(struct task_struct *task, struct conn *c
 	case NR_sendmmsg:
 	case NR_recvmmsg:
 		/* one event a message, the registers stay at the array's base */
-		ok = msghdr_buffer(b->base + sizeof(struct mmsghdr) * c->mmsg, b);
-		c->mmsg = c->mmsg + 1 >= (SYS_ARG3(regs) & 0xffffffff) ? 0 : c->mmsg + 1;
+		ok = msghdr_buffer(b->base + sizeof(struct mmsghdr) * *mmsg, b);
+		*mmsg = *mmsg + 1 >= (SYS_ARG3(regs) & 0xffffffff) ? 0 : *mmsg + 1;
 		break;
 	default:
 		ok = false;

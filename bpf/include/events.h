@@ -135,9 +135,10 @@ struct overflow_value {
 
 /* What the bytes behind a head are, as far as capture knows. */
 enum body {
-	BODY_NONE = 0, /* in a head, or not known: take all */
+	BODY_NONE = 0, /* in a head: take all */
 	BODY_OPAQUE,   /* of unknown length: edges only */
 	BODY_CHUNKED,  /* at the first line of a chunk once body_left is 0 */
+	BODY_UNKNOWN,  /* in a head or in a body: bytes were taken unread; take all, a blank line means nothing */
 };
 
 /* What the lines of a head say about its body. */
@@ -167,7 +168,7 @@ struct half {
 	__u8 body;	 /* enum body */
 	__u8 chunk_line; /* enum chunk_line */
 	__u8 framing;	 /* enum framing of the head being read */
-	__u8 pad;
+	__u8 instead;	 /* enum body, if what was taken for chunks is none */
 };
 
 /* Where the bytes of the operation at hand are. iovcnt 0: `base` is the buffer itself; else `base` is an array
@@ -206,8 +207,8 @@ struct conn {
 	__u8 muted;	/* the current exchange is in the overflow map: nothing of it goes to the ring */
 	__u8 response_dir; /* enum event_dir + 1, once known: the way that began with "HTTP/1." */
 	__u8 old;	/* older than the agent, or not known to be younger */
-	__u8 pad1[3];
-	__u16 mmsg;	/* messages done in a sendmmsg/recvmmsg */
+	__u8 pad1[1];
+	__u16 mmsg[2];	/* messages done in a recvmmsg, in a sendmmsg */
 	__u16 ops;
 	struct half half[2];
 	struct user_buffer buffer;

@@ -7,6 +7,7 @@
  *
  *   up to SMALL bytes         all of it: no scan is cheaper than the copy
  *   more, in a head           pieces of PIECE until the blank line, BURST_MAX at most
+ *   more, who knows where     the same, without looking for one: the head was taken unread, or is yet to end
  *   more, in a body           of known length: nothing, until the next message begins;
  *                             chunked: each chunk's first line;
  *                             else the first and the last bytes
@@ -23,6 +24,7 @@
 #define EDGE_HEAD 256
 #define EDGE_TAIL 64
 #define MAX_STEPS 1024
+#define CRLFCRLF 0x0a0d0a0dU
 
 /* In a map and not on the stack: the verifier would follow every value through the loop. Nobody else can run
  * on this CPU meanwhile, and if somebody could it would cost copies.
@@ -119,8 +121,6 @@ static long scan_step(__u32 i, struct scan *scan)
 	return 0;
 }
 
-#define CRLFCRLF 0x0a0d0a0dU
-
 /* The blank line may be cut between this piece and the one before. */
 static __always_inline void scan_seam(const struct scan *scan, __u32 tail)
 {
@@ -133,32 +133,45 @@ static __always_inline void scan_seam(const struct scan *scan, __u32 tail)
 		s->head_end = 1;
 }
 
-/* After a piece of a head with `cap` bytes: is the head over, and what comes then? */
-static __always_inline void judge_head(struct conn *c, struct op *o, const struct scan_state *s, __u32 cap)
+/* After a piece of a head with `cap` bytes: is the head over, and what comes then? Returns how many of the bytes
+ * can be taken as they are; those behind begin something else.
+ */
+static __always_inline __u32 judge_head(struct conn *c, struct op *o, const struct scan_state *s, __u32 cap)
 {
 	struct half *h = &c->half[o->dir & 1];
 	__u64 after = cap - s->head_end;
+	__u32 take = cap;
 
 	if (!s->head_end)
-		return;
+		return take;
+	if (h->framing)
+		h->burst_cap = 1; /* what follows is skipped or framed again: BURST_MAX is for one message */
 	if (h->framing & FRAMING_CHUNKED) {
 		h->body = BODY_CHUNKED;
+		h->instead = BODY_OPAQUE;
 		h->chunk_line = LINE_START;
 		h->chunk = 0;
+		take = s->head_end;
 	} else if (h->framing & FRAMING_LENGTH) {
-		/* a body that ends within this piece: the next message begins there, go on taking all */
-		h->body_left = h->length > after ? h->length - after : 0;
-	} else if (c->response_dir == o->dir + 1) {
-		h->body = BODY_OPAQUE;
+		if (h->length >= after)
+			h->body_left = h->length - after;
+		else if (s->head_end + h->length >= SMALL) /* the next message begins within this piece */
+			take = s->head_end + h->length;
+		else /* many small ones: as many steps would be too many */
+			h->body = BODY_UNKNOWN;
+	} else if (c->response_dir == o->dir + 1) { /* until close, or 304: then the next one follows */
+		h->body = BODY_UNKNOWN;
 	}
 	h->framing = 0;
+	return take;
 }
 
 /* Up to SMALL bytes, whole. `room` is a constant: see fill_segment. */
 static __always_inline int emit_whole(struct conn *c, struct op *o, __u32 len, const __u32 room, const bool gathered)
 {
 	struct ev_segment *e = fill_segment(c, o, len, len, room, gathered);
-	__u32 cap;
+	struct half *h = &c->half[o->dir & 1];
+	__u32 cap, tail = 0;
 
 	if (!e)
 		return -1;
@@ -166,8 +179,11 @@ static __always_inline int emit_whole(struct conn *c, struct op *o, __u32 len, c
 	if (cap >= 8 && cap <= room) {
 		if (o->burst_start)
 			note_burst_start(c, o, e->data);
-		c->half[o->dir & 1].tail = last_four(e, cap, room);
+		tail = last_four(e, cap, room);
 	}
+	h->tail = tail;
+	if (h->body == BODY_NONE && tail != CRLFCRLF)
+		h->body = BODY_UNKNOWN;
 	submit(c, o, e);
 	return 0;
 }
@@ -200,7 +216,7 @@ static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len,
 {
 	struct user_buffer *b = &c->buffer;
 	struct ev_segment *e;
-	__u32 zero = 0, cap;
+	__u32 zero = 0, cap, take;
 	struct half *h = &c->half[o->dir & 1];
 	struct scan_state *s;
 
@@ -210,7 +226,12 @@ static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len,
 		return -1;
 	s = bpf_map_lookup_elem(&scans, &zero);
 	cap = e->cap;
-	if (s && cap >= 8 && cap <= PIECE) {
+	if (cap < 8) {
+		h->tail = 0;
+		h->body = BODY_UNKNOWN;
+	} else if (h->body == BODY_UNKNOWN && cap <= PIECE) {
+		h->tail = last_four(e, cap, PIECE);
+	} else if (s && cap <= PIECE) {
 		struct scan scan = {.data = e->data, .s = s};
 
 		__builtin_memset(s, 0, sizeof(*s));
@@ -227,10 +248,11 @@ static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len,
 			h->framing |= FRAMING_LENGTH;
 			h->length = s->length;
 		}
-		judge_head(c, o, s, cap);
 		h->tail = last_four(e, cap, PIECE);
-		if (h->body == BODY_CHUNKED) { /* the chunks are walked from their beginning */
-			len = cap = s->head_end;
+		take = judge_head(c, o, s, cap);
+		if (take < cap || h->body == BODY_CHUNKED) {
+			h->tail = 0;
+			len = cap = take;
 			e->cap = e->adv = cap;
 			rewind_to_mark(b);
 			skip_bytes(b, cap);
@@ -336,7 +358,7 @@ static __always_inline long walk_chunk(struct walk *w)
 	int line = read_chunk_line(c, o, n > PEEK ? PEEK : n);
 
 	if (line <= 0) {
-		h->body = at_message(c) ? BODY_NONE : BODY_OPAQUE;
+		h->body = at_message(c) ? BODY_NONE : h->instead;
 		return 0;
 	}
 	if (h->chunk_line != LINE_WHOLE) { /* goes on behind what there is to see */
@@ -390,7 +412,7 @@ static long walk_step(__u32 i, struct walk *w)
 	}
 	if (h->body == BODY_CHUNKED)
 		return walk_chunk(w);
-	if (n <= SMALL) {
+	if (n <= SMALL && h->body != BODY_NONE) {
 		w->left = 0;
 		emit_small(c, o, n);
 		return 1;
@@ -419,12 +441,15 @@ __noinline int emit_large(struct conn *c, struct op *o, __u32 len)
 	if (!c || !o)
 		return -1;
 	h = &c->half[o->dir & 1];
-	if (h->burst_cap && h->tail == CRLFCRLF && h->body == BODY_NONE) {
+	if (h->burst_cap && h->tail == CRLFCRLF && (h->body == BODY_NONE || h->body == BODY_UNKNOWN)) {
 		/* a body after a head that was taken unread; whether it is chunked shows at once */
+		h->instead = h->body == BODY_NONE ? BODY_OPAQUE : BODY_UNKNOWN;
 		h->body = BODY_CHUNKED;
 		h->chunk_line = LINE_START;
 		h->chunk = 0;
 		h->tail = 0;
+	} else if (h->body == BODY_UNKNOWN && at_message(c)) {
+		h->body = BODY_NONE;
 	}
 	bpf_loop(MAX_STEPS, walk_step, &w, 0);
 	if (w.left) /* more steps than there may be, or no room in the ring: a hole */
