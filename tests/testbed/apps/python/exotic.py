@@ -187,4 +187,5 @@ def main() -> None:
                     print(json.dumps({**line, "duration_s": time.perf_counter() - begin}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
