@@ -78,6 +78,10 @@ static __noinline int open_conn(struct conn *c, struct sock *sk, int ret, int di
 
 	c->id = new_id();
 	c->old = true;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_UNIX) {
+		c->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+		c->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	}
 	if (tp) {
 		c->tcp = true;
 		c->old = is_old(tp, ret, dir);
@@ -89,20 +93,15 @@ static __noinline int open_conn(struct conn *c, struct sock *sk, int ret, int di
 	return 0;
 }
 
-static __noinline bool port_wanted(struct sock *sk)
+static __always_inline bool port_wanted(const struct conn *c)
 {
-	__u32 local = BPF_CORE_READ(sk, __sk_common.skc_num);
-	__u32 remote = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	__u8 *l, *r;
+	__u32 local = c->local_port, remote = c->remote_port;
+	__u8 *l = bpf_map_lookup_elem(&ports, &local), *r = bpf_map_lookup_elem(&ports, &remote);
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
-		return false;
-	l = bpf_map_lookup_elem(&ports, &local);
-	r = bpf_map_lookup_elem(&ports, &remote);
 	return (l && *l) || (r && *r);
 }
 
-static __noinline int select_conn(struct conn *c, struct sock *sk, __u32 tgid)
+static __noinline int select_conn(struct conn *c, __u32 tgid)
 {
 	__u8 *verdict = bpf_map_lookup_elem(&verdicts, &tgid);
 	bool yes = verdict ? *verdict == VERDICT_YES : select_unknown;
@@ -110,7 +109,7 @@ static __noinline int select_conn(struct conn *c, struct sock *sk, __u32 tgid)
 	c->tgid = tgid;
 	c->generation = selection_generation;
 	if (yes && port_filter)
-		yes = port_wanted(sk);
+		yes = port_wanted(c);
 	c->state = yes ? CONN_WATCHED : CONN_UNSELECTED;
 	return 0;
 }
@@ -236,7 +235,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 	if (c->tgid != o.tgid || c->generation != selection_generation) {
 		if (c->id == 0)
 			open_conn(c, sk, ret, dir);
-		select_conn(c, sk, o.tgid);
+		select_conn(c, o.tgid);
 	}
 	if (c->state != CONN_WATCHED) {
 		c->old = true;

@@ -86,8 +86,8 @@ static __noinline int announce(struct conn *c, struct op *o, struct sock *sk, st
 	if (c->old)
 		e->h.flags |= EV_F_OLD;
 	e->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	e->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	e->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	e->local_port = c->local_port;
+	e->remote_port = c->remote_port;
 	e->pad = 0;
 	__builtin_memset(e->local_addr, 0, sizeof(e->local_addr));
 	__builtin_memset(e->remote_addr, 0, sizeof(e->remote_addr));
@@ -99,8 +99,6 @@ static __noinline int announce(struct conn *c, struct op *o, struct sock *sk, st
 		BPF_CORE_READ_INTO((__be32 *)&e->local_addr, sk, __sk_common.skc_rcv_saddr);
 		BPF_CORE_READ_INTO((__be32 *)&e->remote_addr, sk, __sk_common.skc_daddr);
 	} else {
-		e->local_port = 0;
-		e->remote_port = 0;
 		unix_path(sk, e->unix_path);
 	}
 	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
@@ -145,6 +143,7 @@ __noinline int count_overflow(struct conn *c, struct op *o, __u32 status)
 	key.tgid = c->tgid;
 	/* the response goes o->dir; at a close without response, response_dir may still tell */
 	key.server = status ? o->dir == DIR_SEND : c->response_dir == DIR_SEND + 1;
+	key.server_port = key.server ? c->local_port : c->remote_port;
 	request = key.server ? &c->half[DIR_RECV] : &c->half[DIR_SEND];
 	ns = o->ts > request->burst_ts ? o->ts - request->burst_ts : 0;
 	count(COUNT_LOST_EXCHANGE);

@@ -123,8 +123,9 @@ enum counter {
 struct overflow_key {
 	__u32 tgid;
 	__u16 status; /* 0: no response */
+	__u16 server_port; /* host order; 0 for unix sockets */
 	__u8 server;  /* 1: requests arrive on the socket */
-	__u8 pad;
+	__u8 pad[3];
 };
 
 struct overflow_value {
@@ -198,6 +199,8 @@ struct conn {
 	__u64 id;
 	__u32 tgid;
 	__u32 generation;
+	__u16 local_port; /* host order */
+	__u16 remote_port;
 	__u8 state; /* enum conn_state */
 	__u8 tcp;   /* `seq` is meaningful */
 	__u8 announced; /* announce_generation when EV_OPEN went to the ring, 0 before */

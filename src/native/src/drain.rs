@@ -2,7 +2,7 @@
 
 use crate::exchange::Role;
 use crate::loader::{Failure, FailureKind, Maps, Programs};
-use crate::processes::{Process, Verdict};
+use crate::processes::Process;
 use crate::ring;
 use crate::stream::Streams;
 use crate::wire::{self, counter, overflow_key, overflow_value};
@@ -141,7 +141,9 @@ pub struct Drain {
     ring: RingBuffer<'static>,
     epoll: OwnedFd,
     records: Arc<AtomicU64>,
-    overflow_seen: FxHashMap<[u8; 8], overflow_value>,
+    overflow_seen: FxHashMap<Vec<u8>, overflow_value>,
+    /// Some of it belongs to processes without a verdict.
+    overflow_waits: bool,
     overflow_total: u64,
     clock_offset: i64,
 }
@@ -196,6 +198,7 @@ impl Drain {
             epoll,
             records,
             overflow_seen: FxHashMap::default(),
+            overflow_waits: false,
             overflow_total: 0,
             clock_offset: offset,
         })
@@ -258,10 +261,11 @@ impl Drain {
     /// What the ring had no room for since the last round, from the per-CPU overflow map.
     fn read_overflow(&mut self, streams: &mut Streams) {
         let total = self.shared.maps.counter(counter::COUNT_LOST_EXCHANGE.0);
-        if total == self.overflow_total {
+        if total == self.overflow_total && !self.overflow_waits {
             return;
         }
         self.overflow_total = total;
+        self.overflow_waits = false;
         let map = &self.shared.maps.overflow;
         for raw in map.keys() {
             let (Some(key), Ok(Some(per_cpu))) = (
@@ -281,24 +285,22 @@ impl Drain {
                     *to += from;
                 }
             }
-            let Ok(id) = <[u8; 8]>::try_from(&raw[..]) else {
+            let new = sum.count > self.overflow_seen.get(&raw).map_or(0, |seen| seen.count);
+            if !new {
                 continue;
-            };
-            let seen = self.overflow_seen.insert(id, sum).unwrap_or_default();
-            if sum.count == seen.count {
+            }
+            let process = streams.processes.with_traffic(key.tgid, Process::default);
+            if streams.awaits_verdict(process) {
+                self.overflow_waits = true;
+                continue;
+            }
+            let seen = self.overflow_seen.insert(raw, sum).unwrap_or_default();
+            if !streams.allows(process, key.server_port) {
                 continue;
             }
             let mut buckets = [0; 15];
             for (i, b) in buckets.iter_mut().enumerate() {
                 *b = sum.buckets[i].saturating_sub(seen.buckets[i]);
-            }
-            let process = streams.processes.with_traffic(key.tgid, Process::default);
-            if streams
-                .processes
-                .get(process)
-                .is_some_and(|p| p.verdict == Verdict::Excluded)
-            {
-                continue;
             }
             let role = if key.server != 0 {
                 Role::Server

@@ -190,6 +190,7 @@ enum Held {
     Close {
         ts_ns: u64,
         how: Closed,
+        exiting: bool,
     },
 }
 
@@ -438,7 +439,11 @@ impl Streams {
             }
             match conn.held.remove(next) {
                 None => return,
-                Some(Held::Close { ts_ns, how }) => self.close_now(id, ts_ns, how),
+                Some(Held::Close {
+                    ts_ns,
+                    how,
+                    exiting,
+                }) => self.close_now(id, ts_ns, how, exiting),
                 Some(Held::Bytes {
                     dir,
                     key,
@@ -541,12 +546,21 @@ impl Streams {
         if let Some(conn) = self.conns.get_mut(&id) {
             let waits = |h: &Held| h.undecided(&self.processes);
             if self.await_verdict && conn.held.iter().any(waits) {
-                self.hold(id, Held::Close { ts_ns, how });
+                let exiting = conn.exiting;
+                self.hold(
+                    id,
+                    Held::Close {
+                        ts_ns,
+                        how,
+                        exiting,
+                    },
+                );
                 return;
             }
         }
+        let exiting = self.conns.get(&id).is_some_and(|c| c.exiting);
         self.release(id, true);
-        self.close_now(id, ts_ns, how);
+        self.close_now(id, ts_ns, how, exiting);
     }
 
     fn forget_pending(&mut self, id: u64, ts_ns: u64) {
@@ -564,14 +578,15 @@ impl Streams {
         }
     }
 
-    fn close_now(&mut self, id: u64, ts_ns: u64, how: Closed) {
+    /// `exiting`: the process had ended by then.
+    fn close_now(&mut self, id: u64, ts_ns: u64, how: Closed, exiting: bool) {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
         if let State::Http1(parser) = &mut conn.state {
             if parser.in_flight() > 0 {
                 let end = match how {
-                    _ if conn.exiting => End::ProcessExit,
+                    _ if exiting => End::ProcessExit,
                     Closed::Fin(dir) => End::Fin(side(conn.info.role, dir)),
                     Closed::Reset(err) => End::Broken(err),
                     Closed::Gone(0) => End::Closed,
@@ -702,6 +717,18 @@ impl Streams {
         for id in ids {
             self.release(id, false);
         }
+    }
+
+    /// What the process did is to be held back until there is a verdict.
+    pub fn awaits_verdict(&self, key: u64) -> bool {
+        self.await_verdict && undecided(&self.processes, key)
+    }
+
+    /// May an exchange with this server port be counted for the process?
+    pub fn allows(&self, key: u64, server_port: u16) -> bool {
+        self.processes
+            .get(key)
+            .is_none_or(|p| p.verdict.allows(server_port))
     }
 
     /// Connections that the kernel side need not follow any longer.
