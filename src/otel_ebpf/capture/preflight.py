@@ -134,7 +134,11 @@ def hooks(host: Host) -> tuple[Status, str, str]:
     if found == "sock_length":
         return "pass", "tp_btf sock_send_length and sock_recv_length, once per socket operation", ""
     if found == "fexit":
-        return "pass", "fexit on the functions that send and receive (this kernel lacks the sock_*_length tracepoints)", ""
+        return (
+            "pass",
+            "fexit on the functions that send and receive (this kernel lacks the sock_*_length tracepoints)",
+            "",
+        )
     return (
         "fail",
         "neither the sock_send_length/sock_recv_length tracepoints nor fentry/fexit trampolines",
