@@ -2,6 +2,7 @@
 
 use _native::exchange::Role;
 use _native::processes::Verdict;
+use _native::stream::Closed;
 
 use crate::machine::*;
 
@@ -222,4 +223,15 @@ fn an_old_connection_may_be_held_too() {
     m.verdict(watched());
     assert_eq!(m.seen(), ["server GET /a 200", "server GET /b 200"]);
     assert_eq!(m.streams.counters.out_of_order, 0);
+}
+
+#[test]
+fn an_end_before_the_processs_is_not_its_fault() {
+    let mut m = Machine::with_rules();
+    let conn = m.tcp(1);
+    m.send(conn, get("/a"));
+    m.ends(conn, Closed::Fin(Recv));
+    m.exit(1);
+    m.verdict(watched());
+    assert_eq!(m.seen(), ["client GET /a 0 connection_closed"]);
 }
