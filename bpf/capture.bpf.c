@@ -132,7 +132,7 @@ __noinline int emit_close(struct conn *c, struct op *o, __u32 how, int err)
 	e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
 	if (!e) {
 		count(COUNT_LOST_OTHER);
-		return 0;
+		return -1;
 	}
 	fill_header(&e->h, c, o, EV_CLOSE);
 	c->lost = 0;
@@ -193,9 +193,9 @@ static __always_inline int on_no_bytes(struct conn *c, struct op *o, struct sock
 	if (!c->announced)
 		return 0;
 	if (ret < 0)
-		return emit_close(c, o, CLOSE_RESET, -ret);
-	if (o->dir == DIR_RECV && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)
-		return emit_close(c, o, CLOSE_FIN, 0);
+		emit_close(c, o, CLOSE_RESET, -ret);
+	else if (o->dir == DIR_RECV && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)
+		emit_close(c, o, CLOSE_FIN, 0);
 	return 0;
 }
 
@@ -336,24 +336,29 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
 {
 	struct op o = {.dir = DIR_SEND};
 	struct conn *c;
+	bool gone = newstate == TCP_CLOSE;
 
-	if (newstate != TCP_CLOSE && newstate != TCP_FIN_WAIT1 && newstate != TCP_LAST_ACK)
+	if (!gone && newstate != TCP_FIN_WAIT1 && newstate != TCP_LAST_ACK)
 		return 0;
 	c = bpf_sk_storage_get(&conns, sk, 0, 0);
 	if (!c || c->state != CONN_WATCHED)
 		return 0;
 	o.tgid = c->tgid;
 	o.ts = bpf_ktime_get_boot_ns();
-	if (newstate == TCP_CLOSE && c->broken) {
+	/* close(2), not shutdown(2): nobody can use the socket any longer, though TCP may take a while to be done */
+	gone = gone || sk->sk_shutdown == SHUTDOWN_MASK;
+	if (gone && c->broken) {
 		count_overflow(c, &o, 0);
 		c->lost |= EV_F_COUNTED;
 		c->broken = false;
 	}
 	if (!c->announced)
 		return 0;
-	if (newstate != TCP_CLOSE)
-		return emit_close(c, &o, CLOSE_FIN, 0);
-	return emit_close(c, &o, CLOSE_GONE, BPF_CORE_READ(sk, sk_err));
+	if (!gone)
+		emit_close(c, &o, CLOSE_FIN, 0);
+	else if (emit_close(c, &o, CLOSE_GONE, BPF_CORE_READ(sk, sk_err)) == 0)
+		c->state = CONN_IGNORED;
+	return 0;
 }
 
 SEC("tp_btf/sched_process_exec")

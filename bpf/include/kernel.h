@@ -66,6 +66,7 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define TCP_LAST_ACK 9
 
 #define RCV_SHUTDOWN 1
+#define SHUTDOWN_MASK 3
 
 #define PF_IO_WORKER 0x00000010
 #define PF_KTHREAD 0x00200000
