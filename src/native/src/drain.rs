@@ -2,7 +2,6 @@
 
 use crate::exchange::Role;
 use crate::loader::{Failure, FailureKind, Maps, Programs};
-use crate::processes::Process;
 use crate::ring;
 use crate::stream::Streams;
 use crate::wire::{self, counter, overflow_key, overflow_value};
@@ -289,7 +288,7 @@ impl Drain {
             if !new {
                 continue;
             }
-            let process = streams.processes.with_traffic(key.tgid, Process::default);
+            let process = streams.processes.with_late_traffic(key.tgid);
             if streams.awaits_verdict(process) {
                 self.overflow_waits = true;
                 continue;

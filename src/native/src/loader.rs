@@ -81,25 +81,17 @@ impl Failure {
     }
 
     fn from_bpf(kind: FailureKind, what: &str, e: &libbpf_rs::Error) -> Self {
-        // Without the capabilities bpf(2) says EPERM; EACCES is the verifier's no.
-        let kind = match errno(e) {
-            Some(libc::EPERM) => FailureKind::Permission,
-            _ => kind,
-        };
         // {:#} has the whole chain on one line
-        Self::new(kind, format!("{what}: {e:#}"))
+        let message = format!("{what}: {e:#}");
+        // Without the capabilities bpf(2) says EPERM; EACCES is the verifier's no. The library's error has one kind
+        // for both, but keeps the number in its text.
+        let kind = if message.ends_with("(os error 1)") {
+            FailureKind::Permission
+        } else {
+            kind
+        };
+        Self::new(kind, message)
     }
-}
-
-fn errno(e: &libbpf_rs::Error) -> Option<i32> {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(e);
-    while let Some(e) = source {
-        if let Some(io) = e.downcast_ref::<std::io::Error>() {
-            return io.raw_os_error();
-        }
-        source = e.source();
-    }
-    None
 }
 
 /// Before loading.

@@ -63,6 +63,8 @@ impl Verdict {
 #[derive(Debug, Default)]
 pub struct Processes {
     by_tgid: FxHashMap<u32, u64>,
+    /// Ended, but not forgotten yet.
+    ended: FxHashMap<u32, u64>,
     by_key: FxHashMap<u64, Process>,
     fresh: Vec<Process>,
     last_key: u64,
@@ -82,13 +84,27 @@ impl Processes {
     /// A process ended. Returns its key if it had one, for `forget`.
     pub fn exit(&mut self, tgid: u32) -> Option<u64> {
         let key = self.by_tgid.remove(&tgid)?;
+        self.ended.insert(tgid, key);
         self.epoch += 1;
         Some(key)
     }
 
     /// Nothing more will be heard of a process that ended.
     pub fn forget(&mut self, key: u64) {
-        self.by_key.remove(&key);
+        let Some(process) = self.by_key.remove(&key) else {
+            return;
+        };
+        if self.ended.get(&process.tgid) == Some(&key) {
+            self.ended.remove(&process.tgid);
+        }
+    }
+
+    /// As `with_traffic`, of traffic that may be told of only after the process's end.
+    pub fn with_late_traffic(&mut self, tgid: u32) -> u64 {
+        match self.ended.get(&tgid) {
+            Some(&key) if !self.by_tgid.contains_key(&tgid) => key,
+            _ => self.with_traffic(tgid, Process::default),
+        }
     }
 
     /// The key of a process that has traffic; from now on Python is to know of it.
