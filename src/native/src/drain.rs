@@ -8,6 +8,7 @@ use crate::wire::{self, counter, overflow_key, overflow_value};
 use libbpf_rs::{MapCore, MapFlags, RingBuffer, RingBufferBuilder};
 use rustc_hash::FxHashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -157,7 +158,12 @@ impl Drain {
         builder
             .add(&ring_map.maps.ring, move |bytes| {
                 for_records.fetch_add(1, Ordering::Relaxed);
-                if !ring::record(&mut into.streams(), bytes) {
+                // libbpf calls this: a panic would end the process. The bytes are an attacker's, so what ought not to
+                // happen costs a record, not the agent.
+                let taken = catch_unwind(AssertUnwindSafe(|| {
+                    ring::record(&mut into.streams(), bytes)
+                }));
+                if !taken.unwrap_or(false) {
                     into.malformed.fetch_add(1, Ordering::Relaxed);
                 }
                 0
