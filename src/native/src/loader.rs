@@ -1,12 +1,12 @@
 //! Opens, configures, loads and attaches the BPF programs. Nothing is pinned: when the process ends, however it
 //! ends, the kernel takes all of it away.
 
-use crate::wire::skel::{CaptureSkel, CaptureSkelBuilder};
+use crate::wire::skel::{CaptureProgs, CaptureSkel, CaptureSkelBuilder};
 use crate::wire::verdict;
 use libbpf_rs::btf::types::{Func, Typedef};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject, ProgramMut};
 use std::mem::MaybeUninit;
 
 /// Which hooks see the socket operations.
@@ -136,6 +136,23 @@ pub fn probe_hooks() -> Hooks {
     }
 }
 
+/// Every program of the object, those that this kernel does not get among them.
+fn all<'a>(p: &'a CaptureProgs<'static>) -> [&'a ProgramMut<'static>; 11] {
+    [
+        &p.inet_sock_set_state,
+        &p.sched_process_exec,
+        &p.sched_process_exit,
+        &p.sock_send_length,
+        &p.sock_recv_length,
+        &p.inner_sock_sendmsg_exit,
+        &p.sock_sendmsg_exit,
+        &p.inet_recvmsg_exit,
+        &p.inet6_recvmsg_exit,
+        &p.unix_stream_recvmsg_exit,
+        &p.kernel_sendpage_exit,
+    ]
+}
+
 impl Programs {
     /// Loads and attaches.
     pub fn load(options: &Options) -> Result<Self, Failure> {
@@ -216,20 +233,7 @@ impl Programs {
     }
 
     fn attach(&mut self) -> Result<(), Failure> {
-        let p = &self.skel.progs;
-        for prog in [
-            &p.inet_sock_set_state,
-            &p.sched_process_exec,
-            &p.sched_process_exit,
-            &p.sock_send_length,
-            &p.sock_recv_length,
-            &p.inner_sock_sendmsg_exit,
-            &p.sock_sendmsg_exit,
-            &p.inet_recvmsg_exit,
-            &p.inet6_recvmsg_exit,
-            &p.unix_stream_recvmsg_exit,
-            &p.kernel_sendpage_exit,
-        ] {
+        for prog in all(&self.skel.progs) {
             if !prog.autoload() {
                 continue;
             }
@@ -278,30 +282,17 @@ impl Programs {
     /// Name, hook and file descriptor of each program in use.
     pub fn each(&self) -> Vec<(String, String, i32)> {
         use std::os::fd::{AsFd, AsRawFd};
-        let p = &self.skel.progs;
-        [
-            &p.sock_send_length,
-            &p.sock_recv_length,
-            &p.inner_sock_sendmsg_exit,
-            &p.sock_sendmsg_exit,
-            &p.inet_recvmsg_exit,
-            &p.inet6_recvmsg_exit,
-            &p.unix_stream_recvmsg_exit,
-            &p.kernel_sendpage_exit,
-            &p.inet_sock_set_state,
-            &p.sched_process_exec,
-            &p.sched_process_exit,
-        ]
-        .into_iter()
-        .filter(|p| p.autoload())
-        .map(|p| {
-            (
-                p.name().to_string_lossy().into_owned(),
-                p.section().to_string_lossy().into_owned(),
-                p.as_fd().as_raw_fd(),
-            )
-        })
-        .collect()
+        all(&self.skel.progs)
+            .into_iter()
+            .filter(|p| p.autoload())
+            .map(|p| {
+                (
+                    p.name().to_string_lossy().into_owned(),
+                    p.section().to_string_lossy().into_owned(),
+                    p.as_fd().as_raw_fd(),
+                )
+            })
+            .collect()
     }
 }
 
