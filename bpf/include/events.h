@@ -35,7 +35,6 @@ enum event_flags {
 	EV_F_LOST = 1 << 0,	/* records of this connection before this one were lost: the ring was full */
 	EV_F_COUNTED = 1 << 1,	/* ... and the exchange they belonged to is in the overflow map */
 	EV_F_OLD = 1 << 2,	/* EV_OPEN: the connection is older than the agent */
-	EV_F_ACCEPTED = 1 << 3, /* EV_OPEN: the local side was the listener, as far as the kernel tells */
 };
 
 enum close_how {

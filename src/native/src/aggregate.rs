@@ -330,11 +330,6 @@ impl Aggregator {
         self.spans.queued_bytes() > 0
     }
 
-    /// There are lines to take.
-    pub fn has_lines(&self) -> bool {
-        !self.lines.is_empty()
-    }
-
     /// Spans, oldest first within a process; at most `max_bytes` unless a single span is larger. No process is
     /// kept waiting by the others for ever.
     pub fn take_spans(&mut self, max_bytes: usize) -> Vec<SpanBatch> {

@@ -138,11 +138,6 @@ impl Processes {
         std::mem::take(&mut self.fresh)
     }
 
-    /// Is there something for `take_fresh`?
-    pub fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
-    }
-
     fn insert(&mut self, mut process: Process) -> u64 {
         self.last_key += 1;
         process.key = self.last_key;

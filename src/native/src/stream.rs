@@ -11,6 +11,9 @@ use crate::protocols::http1::{self, Detect};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
+mod held;
+use held::Held;
+
 /// Bytes kept of a burst that may yet turn out to be a request.
 const MAX_UNDECIDED: usize = 16 << 10;
 /// Bursts of an old connection that may look like nothing before it is left alone.
@@ -171,87 +174,6 @@ impl Conn {
                 }
             },
         }
-    }
-}
-
-/// What waits for something that was sent before it, or for the verdict on its process.
-enum Held {
-    Bytes {
-        dir: Direction,
-        key: u64,
-        tgid: u32,
-        ts_ns: u64,
-        off: u64,
-        other_off: u64,
-        adv: u64,
-        data: Box<[u8]>,
-        counted_elsewhere: bool,
-    },
-    Close {
-        ts_ns: u64,
-        how: Closed,
-        exiting: bool,
-    },
-}
-
-impl Held {
-    fn bytes(s: &Segment<'_>, key: u64) -> Self {
-        Self::Bytes {
-            dir: s.dir,
-            key,
-            tgid: s.tgid,
-            ts_ns: s.ts_ns,
-            off: s.off,
-            other_off: s.other_off,
-            adv: s.adv,
-            data: s.data.into(),
-            counted_elsewhere: s.counted_elsewhere,
-        }
-    }
-
-    fn is(&self, way: Direction) -> bool {
-        matches!(self, Self::Bytes { dir, .. } if *dir == way)
-    }
-
-    /// Way, stream offset, and bytes that went the other way by then.
-    fn place(&self) -> (Direction, u64, u64) {
-        match self {
-            Self::Bytes {
-                dir,
-                off,
-                other_off,
-                ..
-            } => (*dir, *off, *other_off),
-            Self::Close { .. } => (Direction::Recv, 0, 0),
-        }
-    }
-
-    /// What was before this one and has not come by now will not come.
-    fn settles(&self) -> bool {
-        match self {
-            Self::Bytes {
-                counted_elsewhere, ..
-            } => *counted_elsewhere,
-            Self::Close { .. } => true,
-        }
-    }
-
-    fn looks_like(&self) -> Detect {
-        match self {
-            Self::Bytes { data, .. } => http1::detect(data),
-            Self::Close { .. } => Detect::No,
-        }
-    }
-
-    fn ts_ns(&self) -> u64 {
-        match self {
-            Self::Bytes { ts_ns, .. } | Self::Close { ts_ns, .. } => *ts_ns,
-        }
-    }
-
-    /// Waits for the verdict on its process.
-    fn undecided(&self, processes: &Processes) -> bool {
-        matches!(self, Self::Bytes { key, .. } if undecided(processes, *key))
     }
 }
 
