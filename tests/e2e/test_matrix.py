@@ -77,13 +77,25 @@ def test_each_request_is_one_span_on_each_side(
 @pytest.mark.parametrize("server_name", ["nginx", "go", "node", "rust", "uvicorn-httptools", "gunicorn-gthread"])
 def test_metrics_count_what_wrk_sent(agent: Agent, serve: Serve, tag: str, server_name: str) -> None:
     server = serve(server_name)
+    agent.settle_metrics()
+    served = agent.telemetry.count("http.server.request.duration", server.pids)
     done = clients.wrk(f"{server.url}/hello?t={tag}", seconds=1)
-    agent.settle_metrics(30)
+    agent.settle_metrics(60)
     # What wrk had under way when its time was over is in the server's log, but not in wrk's count.
-    name = "http.client.request.duration"
-    assert agent.telemetry.count(name, [done.pid], status=200) == len(done.answers)
+    assert agent.telemetry.count("http.client.request.duration", [done.pid], status=200) == len(done.answers)
     # Whose client went away with wrk, some servers log and some do not.
     answered = len(server.access_log(tag))
+    assert answered <= agent.telemetry.count("http.server.request.duration", server.pids) - served <= answered + 4
+
+
+@pytest.mark.parametrize("server_name", ["nginx", "go", "uvicorn-httptools"])
+def test_every_request_of_wrk_is_a_span(agent: Agent, serve: Serve, tag: str, server_name: str) -> None:
+    server = serve(server_name)
+    done = clients.wrk(f"{server.url}/hello?t={tag}", seconds=1, script=clients.AT_EASE)
+    agent.settle(30)
+    answered = len(server.access_log(tag))
+    assert answered >= len(done.answers) > 10
+    assert len([span for span in agent.spans([done.pid], CLIENT, tag) if span.status_code == 200]) == len(done.answers)
     assert answered <= len(agent.spans(server.pids, SERVER, tag)) <= answered + 4
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from tests.kernels import agent
 from tests.kernels.receiver import receiver
+from tests.testbed.clients import AT_EASE
 from tests.testbed.nginx import nginx
 from tests.testbed.process import Program, answers, eventually, free_port
 from tests.testbed.servers import Server
@@ -170,7 +171,7 @@ def nginx_under_curl(ground: Ground) -> None:
 
 @case
 def nginx_under_wrk(ground: Ground) -> None:
-    command = ["wrk", "-t1", "-c4", "-d1s", f"{ground.nginx.url}/hello?t=nginx_under_wrk"]
+    command = ["wrk", "-t1", "-c4", "-d1s", "-s", str(AT_EASE), f"{ground.nginx.url}/hello?t=nginx_under_wrk"]
     subprocess.run(command, check=True, capture_output=True)
     lines = len(ground.nginx.access_log("nginx_under_wrk"))
     assert lines > 100

@@ -97,6 +97,10 @@ ALL: dict[str, Callable[[servers.Server, Iterable[Ask]], Done]] = {
 }
 
 
+# A few thousand requests a second and no more: a backend that stores every span keeps up on any machine.
+AT_EASE = Path(__file__).parent / "apps" / "at_ease.lua"
+
+
 def wrk(url: str, *, connections: int = 4, seconds: float = 1, threads: int = 1, script: Path | None = None) -> Done:
     """wrk for a while; its answers are only counted: as many (200, 0) as it says it got."""
     argv: list[str | Path] = [cache.tool("wrk", "wrk"), f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
