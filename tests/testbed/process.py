@@ -31,13 +31,17 @@ def eventually(look: Callable[[], T], what: str, seconds: float = 10.0, every: f
         time.sleep(every)
 
 
+_given: set[int] = set()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on, outside the range that the kernel hands to clients."""
+    """A port that nobody listens on or has been given before, outside the range that the kernel hands to clients."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(100):
-        port = random.randrange(18000, 32000)
+        port = random.choice([port for port in range(18000, 32000) if port not in _given])
         with socket.socket(family) as probe, contextlib.suppress(OSError):
             probe.bind((host, port))
+            _given.add(port)
             return port
     raise NotReadyError(f"no free port on {host}")
 
