@@ -12,6 +12,8 @@ import click
 
 from otel_ebpf.capture.host import Host
 from otel_ebpf.capture.preflight import Finding, Status, preflight
+from otel_ebpf.commands.tls import as_dict, print_report
+from otel_ebpf.discover.tls import TlsReport, describe
 
 _SIGN: dict[Status, tuple[str, str]] = {"pass": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 _WORST: tuple[Status, ...] = ("fail", "warn", "pass")
@@ -20,11 +22,13 @@ _WORST: tuple[Status, ...] = ("fail", "warn", "pass")
 @click.command("check")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the findings.")
 @click.option("--fix", is_flag=True, help="Mount tracefs, debugfs and bpffs where they are missing; nothing else.")
-def command(output: str, fix: bool) -> None:
+@click.option("--pid", type=click.IntRange(min=1), help="Say also what TLS this process uses, and where it is seen.")
+def command(output: str, fix: bool, pid: int | None) -> None:
     """Says for each thing that capture depends on: pass, warn or fail, why, and how to fix it.
 
     Changes nothing, unless --fix is given. Exits with 1 if something fails, else with 0.
     """
+    report = describe(pid) if pid else None
     findings = preflight(Host())
     if fix:
         for finding in findings:
@@ -33,9 +37,13 @@ def command(output: str, fix: bool) -> None:
         findings = preflight(Host())
     worst = next(status for status in _WORST if any(finding.status == status for finding in findings))
     if output == "json":
-        click.echo(json.dumps({"status": worst, "checks": [_as_dict(finding) for finding in findings]}, indent=2))
+        checks = {"status": worst, "checks": [_as_dict(finding) for finding in findings]}
+        click.echo(json.dumps(checks | _tls(report), indent=2))
     else:
         _print(findings)
+        if report:
+            click.echo()
+            print_report(report)
     if worst == "fail":
         raise click.exceptions.Exit(1)
 
@@ -50,6 +58,10 @@ def _mount(fstype: str, path: str) -> None:
 
 def _as_dict(finding: Finding) -> dict[str, str]:
     return {key: getattr(finding, key) for key in ("id", "title", "status", "why", "fix")}
+
+
+def _tls(report: TlsReport | None) -> dict[str, object]:
+    return {"tls": as_dict(report)} if report else {}
 
 
 def _print(findings: list[Finding]) -> None:

@@ -1,0 +1,125 @@
+"""OpenSSL 1.1 and 3, as a library or inside an executable, and its relatives that kept the functions' signatures.
+
+    int SSL_read(SSL *, void *, int)                                bytes, or <= 0
+    int SSL_read_ex(SSL *, void *, size_t, size_t *read)            1, or <= 0
+    int SSL_write(SSL *, const void *, int)
+    int SSL_write_ex(SSL *, const void *, size_t, size_t *written)
+    int SSL_write_ex2(SSL *, const void *, size_t, uint64_t flags, size_t *written)     since 3.3
+    ssize_t SSL_sendfile(SSL *, int fd, off_t, size_t, int flags)   since 3.0, with kernel TLS
+
+All versions so far have one function behind both SSL_read and SSL_read_ex, and one behind the SSL_writes, with the
+arguments of the widest of them and a result above zero for success. Where it is not inlined, it begins with a push,
+and one probe on it each way serves all; it is named as the widest one, whose arguments it has.
+
+SSL_peek is left alone: what it shows will be read. SSL_free, SSL_clear, SSL_set_bio and SSL_set_fd end what is known
+of an object's socket.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from otel_ebpf.discover.tls.code import Function
+from otel_ebpf.discover.tls.elf import Elf, MalformedElf, Symbol
+from otel_ebpf.discover.tls.findings import Attachment, Probe, Refusal
+from otel_ebpf.discover.tls.probes import ARGUMENTS, end, enter, goes_to, load, whole, wrapped
+from otel_ebpf.discover.tls.randoms import random_path
+
+_READS: Final = ("SSL_read", "SSL_read_ex")
+_WRITES: Final = ("SSL_write", "SSL_write_ex", "SSL_write_ex2")
+_PEEKS: Final = ("SSL_peek", "SSL_peek_ex")
+_CALLS: Final = {
+    "SSL_read": 3,
+    "SSL_read_ex": 4,
+    "SSL_write": 3,
+    "SSL_write_ex": 4,
+    "SSL_write_ex2": 5,
+    "SSL_sendfile": 4,
+    "SSL_do_handshake": 1,
+}
+_ENDS: Final = ("SSL_free", "SSL_clear", "SSL_set_bio", "SSL_set_fd")
+_ONLY_OPENSSL: Final = "SSL_alloc_buffers"  # since 1.1.1; no relative has it
+_RANDOM: Final = "SSL_get_client_random"
+NAMES: Final = (*_CALLS, *_ENDS, *_PEEKS, _RANDOM, _ONLY_OPENSSL)
+
+_VERSION: Final = re.compile(rb"[A-Za-z-]+ (\d+\.\d+\.\d+[a-z]{0,2}[!-~]{0,24})")
+_SYMBOL_VERSION: Final = re.compile(rb"OPENSSL_\d+[._]\d+[._]\d+[a-z]?")
+
+
+def examine(elf: Elf, symbols: Mapping[str, Symbol]) -> Attachment | Refusal | None:
+    """None if the file has no SSL_read and SSL_write of its own."""
+    if not all(any(name in symbols for name in names) for names in (_READS, _WRITES)):
+        return None
+    implementation, version = _identity(elf, symbols)
+    functions = {}
+    notes = []
+    for name in NAMES:
+        if symbol := symbols.get(name):
+            try:
+                functions[name] = load(elf, name, symbol.address, symbol.size)
+            except MalformedElf as error:
+                notes.append(f"{name}: {error}")
+    try:
+        probes = (*_family(functions, _READS), *_family(functions, _WRITES))
+    except MalformedElf as error:
+        return Refusal(implementation, f"its code can't be followed: {error}", version)
+    rest: list[Probe] = []
+    for name in ("SSL_sendfile", "SSL_do_handshake", *_ENDS):
+        if function := functions.get(name):
+            try:
+                rest.append(enter(function, ARGUMENTS[: _CALLS.get(name, 1)]))
+                rest.extend(() if name in _ENDS else end(function))
+            except MalformedElf as error:
+                notes.append(f"{name}: {error}")
+    path: tuple[int, ...] = ()
+    if function := functions.get(_RANDOM):
+        path = random_path(function)
+    if not path:
+        notes.append("unknown layout: where an SSL object keeps its client random, so no memory BIO finds its socket")
+    return Attachment(implementation, version, (*probes, *rest), path, tuple(notes))
+
+
+def _family(functions: Mapping[str, Function], names: tuple[str, ...]) -> list[Probe]:
+    """Probes for the functions of one direction: on the one behind all of them, else on each."""
+    defined = [functions[name] for name in names if name in functions]
+    if shared := _shared(defined, [functions[name] for name in _PEEKS if name in functions]):
+        probes = whole(shared, ARGUMENTS[: _CALLS[shared.name]])
+        if all(probe.emulated for probe in probes):
+            return list(probes)
+    probes_of: list[Probe] = []
+    for function in outermost(defined):
+        probes_of += enter(function, ARGUMENTS[: _CALLS[function.name]]), *end(function)
+    return probes_of
+
+
+def outermost(functions: list[Function]) -> list[Function]:
+    """Those that call none of the others: their calls are seen there."""
+    starts: dict[int | str, Function] = {function.start: function for function in functions}
+    starts |= {function.name: function for function in functions}
+    return [
+        function
+        for function in functions
+        if not any(starts.get(target, function) is not function for target in goes_to(function))
+    ]
+
+
+def _shared(functions: list[Function], others: list[Function]) -> Function | None:
+    if len(functions) < 2 or (shared := wrapped(functions[-1])) is None:
+        return None
+    reaches: Callable[[Function], bool] = lambda function: shared.start in goes_to(function)  # noqa: E731
+    return shared if all(map(reaches, functions)) and not any(map(reaches, others)) else None
+
+
+def _identity(elf: Elf, symbols: Mapping[str, Symbol]) -> tuple[str, str]:
+    """(implementation, version); libssl.so.3 has only its symbols' versions to tell."""
+    if _ONLY_OPENSSL not in symbols:
+        if found := elf.find_constant(b"LibreSSL ", _VERSION):
+            return "libressl", found[1].decode()
+        if found := elf.find_constant(b"AWS-LC ", _VERSION):
+            return "aws-lc", found[1].decode()
+        if elf.find_constant(b"BoringSSL"):
+            return "boringssl", ""
+    if found := elf.find_constant(b"OpenSSL ", _VERSION):
+        return "openssl", found[1].decode()
+    versions = [re.findall(r"\d+[a-z]?", name) for name in elf.names(_SYMBOL_VERSION)]
+    return "openssl", f"{'.'.join(max(versions))} or newer" if versions else ""
