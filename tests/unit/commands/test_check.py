@@ -69,3 +69,29 @@ def test_exit_code(monkeypatch: pytest.MonkeyPatch, status: str, code: int) -> N
     assert result.exit_code == code
     assert "because" in result.output
     assert "fix: do this" in result.output
+
+
+def test_a_process_and_its_tls() -> None:
+    code = "import ssl, sys; print('ready', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as python:
+        assert python.stdin
+        assert python.stdout
+        python.stdout.readline()
+        text, done = run("--pid", str(python.pid)), run("--pid", str(python.pid), "-o", "json")
+        python.stdin.close()
+    assert f"TLS of process {python.pid}" in text.stdout
+    assert "SSL_read_ex" in text.stdout
+    report = json.loads(done.stdout)["tls"]
+    assert report["pid"] == python.pid
+    (file,) = [each for each in report["files"] if each["implementation"] == "openssl"]
+    assert file["result"] == "attachable"
+    assert {"function", "place", "offset", "instruction", "emulated"} <= set(file["probes"][0])
+
+
+def test_a_process_that_is_not_there() -> None:
+    done = run("--pid", str(2**22 + 1))
+    assert done.returncode == 1
+    assert "there is no process" in done.stderr
+    assert not done.stdout

@@ -11,8 +11,8 @@ All versions so far have one function behind both SSL_read and SSL_read_ex, and 
 arguments of the widest of them and a result above zero for success. Where it is not inlined, it begins with a push,
 and one probe on it each way serves all; it is named as the widest one, whose arguments it has.
 
-SSL_peek is left alone: what it shows will be read. SSL_free, SSL_clear, SSL_set_bio and SSL_set_fd end what is known
-of an object's socket.
+SSL_peek is left alone: what it shows will be read. SSL_free, SSL_set_bio and SSL_set_fd end what is known of an
+object's socket. SSL_clear does not: each handshake begins with one, on the BIOs that are already set.
 """
 
 import re
@@ -37,7 +37,8 @@ _CALLS: Final = {
     "SSL_sendfile": 4,
     "SSL_do_handshake": 1,
 }
-_ENDS: Final = ("SSL_free", "SSL_clear", "SSL_set_bio", "SSL_set_fd")
+_OTHERS: Final = ("SSL_sendfile", "SSL_do_handshake")
+_ENDS: Final = ("SSL_free", "SSL_set_bio", "SSL_set_fd")
 _ONLY_OPENSSL: Final = "SSL_alloc_buffers"  # since 1.1.1; no relative has it
 _RANDOM: Final = "SSL_get_client_random"
 NAMES: Final = (*_CALLS, *_ENDS, *_PEEKS, _RANDOM, _ONLY_OPENSSL)
@@ -64,13 +65,14 @@ def examine(elf: Elf, symbols: Mapping[str, Symbol]) -> Attachment | Refusal | N
     except MalformedElf as error:
         return Refusal(implementation, f"its code can't be followed: {error}", version)
     rest: list[Probe] = []
-    for name in ("SSL_sendfile", "SSL_do_handshake", *_ENDS):
-        if function := functions.get(name):
-            try:
-                rest.append(enter(function, ARGUMENTS[: _CALLS.get(name, 1)]))
-                rest.extend(() if name in _ENDS else end(function))
-            except MalformedElf as error:
-                notes.append(f"{name}: {error}")
+    try:
+        for name in _OTHERS:
+            if function := functions.get(name):
+                rest += enter(function, ARGUMENTS[: _CALLS[name]]), *end(function)
+        for function in outermost([functions[name] for name in _ENDS if name in functions]):
+            rest.append(enter(function, ARGUMENTS[:1]))
+    except MalformedElf as error:
+        notes.append(str(error))
     path: tuple[int, ...] = ()
     if function := functions.get(_RANDOM):
         path = random_path(function)

@@ -1,0 +1,3 @@
+module testbed/go-tls
+
+go 1.19

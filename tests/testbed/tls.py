@@ -1,0 +1,76 @@
+"""Files with TLS in them, of versions and builds that a Debian does not have at once."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from tests.testbed import cache, toolchains
+
+APPS = Path(__file__).parent / "apps"
+PLATFORMS = ("manylinux_2_17_x86_64", "manylinux2014_x86_64")
+# Wheels that carry OpenSSL as shared objects.
+WHEELS = {"1.1": ("psycopg2-binary==2.9.3", "3.10"), "3.5": ("psycopg2-binary==2.9.13", "3.12")}
+GO_BUILDS = {
+    "normal": [],
+    "stripped": ["-ldflags=-s -w"],
+    "pie": ["-buildmode=pie"],
+    "stripped pie": ["-buildmode=pie", "-ldflags=-s -w"],
+}
+
+
+def debian_library(name: str, package: str) -> Path:
+    """A shared library of the machine's own."""
+    printed = cache.command(["/sbin/ldconfig", "-p"])
+    found = re.search(rf"^\s*{re.escape(name)} \(.*x86-64.*\) => (\S+)$", printed, re.MULTILINE)
+    if not found:
+        raise cache.BuildError(f"{name} is not installed: apt-get install {package}")
+    return Path(found[1]).resolve()
+
+
+def openssl_from_wheel(version: str) -> Path:
+    """The folder with libssl and libcrypto of OpenSSL `version`, a key of WHEELS."""
+    wheel, python = WHEELS[version]
+
+    def build(into: Path) -> None:
+        options = ["--no-deps", "--only-binary=:all:", f"--python-version={python}", f"--dest={into}"]
+        options += [f"--platform={platform}" for platform in PLATFORMS]
+        cache.command([sys.executable, "-m", "pip", "download", "--quiet", *options, wheel])
+        (file,) = into.glob("*.whl")
+        with zipfile.ZipFile(file) as archive:
+            archive.extractall(into)
+        file.unlink()
+
+    return next(cache.built(f"openssl-{version}", [], wheel, build).glob("*.libs"))
+
+
+def libssl(version: str) -> Path:
+    """libssl.so of OpenSSL 1.1, 3.0 (or whichever Debian has) or 3.5."""
+    if version in WHEELS:
+        return next(openssl_from_wheel(version).glob("libssl-*"))
+    return debian_library("libssl.so.3", "libssl3")
+
+
+def go_tls(build: str) -> Path:
+    """A Go program with crypto/tls in it, built in one of the ways of GO_BUILDS."""
+    folder = APPS / "go-tls"
+    go = toolchains.go()
+
+    def make(into: Path) -> None:
+        env = {"GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+        cache.command([go, "build", *GO_BUILDS[build], "-o", str(into / "app"), "."], cwd=folder, env=env)
+
+    name = f"app-go-tls-{build.replace(' ', '-')}"
+    return cache.built(name, cache.files_below(folder), cache.command([go, "version"]), make) / "app"
+
+
+def shared_object(source: str, folder: Path) -> Path:
+    """A small shared library."""
+    compiler = cache.tool("gcc", "gcc")
+    library = folder / "library.so"
+    options = ["-O2", "-shared", "-fPIC", "-Wl,-z,noseparate-code", "-x", "c", "-", "-o", str(library)]
+    done = subprocess.run([compiler, *options], input=source, text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise cache.BuildError(done.stderr)
+    return library
