@@ -1,6 +1,7 @@
 """`otel-ebpf check` on this very machine, as a person or a script would run it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,10 @@ def test_a_process_that_is_not_there() -> None:
     assert done.returncode == 1
     assert "there is no process" in done.stderr
     assert not done.stdout
+
+
+def test_a_process_that_may_not_be_looked_at() -> None:
+    prefix = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
+    done = run("--pid", str(os.getpid()), prefix=prefix)
+    assert done.returncode == 3
+    assert "may not be looked at" in done.stderr

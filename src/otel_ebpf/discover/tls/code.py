@@ -118,6 +118,7 @@ class Function:
         self._windows: dict[int, bytes] = {}
         self._steps: dict[int, Step] = {}
         self._imports: dict[int, str] = {}
+        self._graph: Graph | None = None
 
     def __contains__(self, address: int) -> bool:
         return self.start <= address < self.end
@@ -143,6 +144,17 @@ class Function:
 
     def graph(self) -> Graph:
         """Follows every branch. MalformedElf if the function is too large to."""
+        if self._graph is None:
+            self._graph = self._followed()
+        return self._graph
+
+    def callee(self, step: Step) -> str:
+        """The name of the imported function that a call or jump goes to, "" if it is not an imported one."""
+        if step.address not in self._imports:
+            self._imports[step.address] = self._imported(step)
+        return self._imports[step.address]
+
+    def _followed(self) -> Graph:
         graph = Graph()
         todo = [self.start]
         outside = 0
@@ -161,12 +173,6 @@ class Function:
                 graph.lost.add(address)
             todo.extend(following or ())
         return graph
-
-    def callee(self, step: Step) -> str:
-        """The name of the imported function that a call or jump goes to, "" if it is not an imported one."""
-        if step.address not in self._imports:
-            self._imports[step.address] = self._imported(step)
-        return self._imports[step.address]
 
     def _following(self, step: Step) -> tuple[int, ...] | None:
         """None where that can't be seen."""

@@ -29,15 +29,17 @@ _PT_LOAD, _PF_X = 1, 1
 _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS, _SHT_DYNSYM = 2, 4, 8, 11
 _SHT_GNU_HASH: Final = 0x6FFFFFF6
 _STT_FUNC: Final = 2
+_R_FUNCTIONS: Final = frozenset({6, 7})  # R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT
 
 _MAX_SEGMENTS: Final = 256
 _MAX_SECTIONS: Final = 8192
-_MAX_SYMBOL_BYTES: Final = 96 << 20  # four million symbols
-_MAX_STRING_BYTES: Final = 256 << 20
-_MAX_RELOCATION_BYTES: Final = 64 << 20
-_MAX_SEARCH_BYTES: Final = 256 << 20
+_MAX_SYMBOL_BYTES: Final = 48 << 20  # two million symbols
+_MAX_STRING_BYTES: Final = 128 << 20
+_MAX_RELOCATION_BYTES: Final = 32 << 20  # of all tables
+_MAX_SEARCH_BYTES: Final = 128 << 20
 _MAX_HITS: Final = 4096
 _MAX_CHAIN: Final = 1024
+_MAX_TABLES: Final = 2
 _CONSTANTS: Final = (".rodata", ".data.rel.ro")
 _PIECE: Final = 3 << 18  # a multiple of the sizes of a symbol and of a relocation
 _LONGEST_NAME: Final = 256
@@ -83,6 +85,7 @@ class Elf:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._imports: dict[int, tuple[int, int]] | None = None  # pointer: (symbol table, index)
         self.size = os.fstat(descriptor).st_size
         if self.read(0, 6) != b"\x7fELF\x02\x01":
             raise MalformedElf("not a 64-bit little-endian ELF file")
@@ -190,31 +193,36 @@ class Elf:
 
     def imported_by(self, pointer: int) -> str:
         """The function whose address the dynamic linker writes to `pointer`; "" if it writes none."""
-        if (found := self._relocation(pointer)) is None:
-            return ""
-        section, info, _ = found
-        return self._symbol_name(section.link, info >> 32)
+        if self._imports is None:
+            self._imports = {}
+            for section, words in self._relocations():
+                for i, info in enumerate(words[1::3]):
+                    if info & 0xFFFFFFFF in _R_FUNCTIONS:
+                        self._imports[words[3 * i]] = (section.link, info >> 32)
+        table, index = self._imports.get(pointer, (0, 0))
+        return self._symbol_name(table, index) if index else ""
 
     def pointer(self, address: int) -> int:
         """The pointer at `address`, as it would be in a program loaded where the file says."""
         (value,) = _WORD.unpack(self.read(self.file_offset(address), _WORD.size))
-        if value == 0 and (found := self._relocation(address)):
-            value = found[2]
-        return int(value)
-
-    def _relocation(self, address: int) -> tuple[Section, int, int] | None:
-        """(table, info, addend) of what the dynamic linker writes to `address`."""
-        for section in self.sections:
-            if section.type != _SHT_RELA or section.size > _MAX_RELOCATION_BYTES:
-                continue
-            for start in range(0, section.size - 23, _PIECE):
-                words = array("Q", self.read(section.offset + start, min(_PIECE, section.size - start) // 24 * 24))
+        if value == 0:
+            for _, words in self._relocations():
                 try:
-                    at = words[0::3].index(address)
+                    return int(words[3 * words[0::3].index(address) + 2])
                 except ValueError:
                     continue
-                return section, words[3 * at + 1], words[3 * at + 2]
-        return None
+        return int(value)
+
+    def _relocations(self) -> Iterator[tuple[Section, "array[int]"]]:
+        """(table, words) of relocations: of each the address, the symbol's index and the type, and the addend."""
+        budget = _MAX_RELOCATION_BYTES
+        for section in self.sections:
+            if section.type != _SHT_RELA or section.size > budget:
+                continue
+            budget -= section.size
+            for start in range(0, section.size - 23, _PIECE):
+                size = min(_PIECE, section.size - start) // 24 * 24
+                yield section, array("Q", self.read(section.offset + start, size))
 
     def _read_sections(self, offset: int, count: int, entry_size: int, names: int) -> tuple[Section, ...]:
         if offset == 0 or count == 0:
@@ -237,20 +245,21 @@ class Elf:
         )
 
     def _symbol_tables(self) -> list[Section]:
+        """Those of a size that we search, with their names."""
         return [
             section
             for kind in (_SHT_DYNSYM, _SHT_SYMTAB)
             for section in self.sections
-            if section.type == kind and 0 < section.size <= _MAX_SYMBOL_BYTES
-        ][:4]
+            if section.type == kind
+            and 0 < section.size <= _MAX_SYMBOL_BYTES
+            and section.link < len(self.sections)
+            and self.sections[section.link].size <= _MAX_STRING_BYTES
+        ][:_MAX_TABLES]
 
     def _linked(self, table: Section) -> Section:
         if table.link >= len(self.sections):
             raise MalformedElf(f"{table.name} has no names")
-        strings = self.sections[table.link]
-        if strings.size > _MAX_STRING_BYTES:
-            raise MalformedElf(f"{strings.size} bytes of names")
-        return strings
+        return self.sections[table.link]
 
     def _hashes(self, table: Section) -> Section | None:
         """The hash table that the dynamic linker finds names of `table` with."""

@@ -38,12 +38,18 @@ _CALLS: Final = {
     "SSL_do_handshake": 1,
 }
 _OTHERS: Final = ("SSL_sendfile", "SSL_do_handshake")
+_GNUTLS: Final = "gnutls_record_recv"
 _ENDS: Final = ("SSL_free", "SSL_set_bio", "SSL_set_fd")
-_ONLY_OPENSSL: Final = "SSL_alloc_buffers"  # since 1.1.1; no relative has it
 _RANDOM: Final = "SSL_get_client_random"
-NAMES: Final = (*_CALLS, *_ENDS, *_PEEKS, _RANDOM, _ONLY_OPENSSL)
+NAMES: Final = (*_CALLS, *_ENDS, *_PEEKS, _RANDOM)
 
-_VERSION: Final = re.compile(rb"[A-Za-z-]+ (\d+\.\d+\.\d+[a-z]{0,2}[!-~]{0,24})")
+# Its relatives say "OpenSSL 1.1.1 (compatible; ...)", without a date; a program may have several of them.
+_MARKERS: Final = (
+    ("openssl", b"OpenSSL ", re.compile(rb"OpenSSL (\d+\.\d+\.\d+[!-~]{0,24}) +\d\d? [A-Z][a-z][a-z] \d{4}")),
+    ("libressl", b"LibreSSL ", re.compile(rb"LibreSSL (\d+\.\d+\.\d+)")),
+    ("aws-lc", b"AWS-LC ", re.compile(rb"AWS-LC (?:FIPS )?(\d+\.\d+\.\d+)")),
+    ("boringssl", b"BoringSSL", None),
+)
 _SYMBOL_VERSION: Final = re.compile(rb"OPENSSL_\d+[._]\d+[._]\d+[a-z]?")
 
 
@@ -51,7 +57,7 @@ def examine(elf: Elf, symbols: Mapping[str, Symbol]) -> Attachment | Refusal | N
     """None if the file has no SSL_read and SSL_write of its own."""
     if not all(any(name in symbols for name in names) for names in (_READS, _WRITES)):
         return None
-    implementation, version = _identity(elf, symbols)
+    implementation, version = _identity(elf)
     functions = {}
     notes = []
     for name in NAMES:
@@ -61,6 +67,8 @@ def examine(elf: Elf, symbols: Mapping[str, Symbol]) -> Attachment | Refusal | N
             except MalformedElf as error:
                 notes.append(f"{name}: {error}")
     try:
+        if any(_GNUTLS in goes_to(functions[name]) for name in _READS if name in functions):
+            return None  # libgnutls-openssl: what it does is seen in GnuTLS
         probes = (*_family(functions, _READS), *_family(functions, _WRITES))
     except MalformedElf as error:
         return Refusal(implementation, f"its code can't be followed: {error}", version)
@@ -112,16 +120,10 @@ def _shared(functions: list[Function], others: list[Function]) -> Function | Non
     return shared if all(map(reaches, functions)) and not any(map(reaches, others)) else None
 
 
-def _identity(elf: Elf, symbols: Mapping[str, Symbol]) -> tuple[str, str]:
+def _identity(elf: Elf) -> tuple[str, str]:
     """(implementation, version); libssl.so.3 has only its symbols' versions to tell."""
-    if _ONLY_OPENSSL not in symbols:
-        if found := elf.find_constant(b"LibreSSL ", _VERSION):
-            return "libressl", found[1].decode()
-        if found := elf.find_constant(b"AWS-LC ", _VERSION):
-            return "aws-lc", found[1].decode()
-        if elf.find_constant(b"BoringSSL"):
-            return "boringssl", ""
-    if found := elf.find_constant(b"OpenSSL ", _VERSION):
-        return "openssl", found[1].decode()
+    for implementation, marker, pattern in _MARKERS:
+        if found := elf.find_constant(marker, pattern):
+            return implementation, found[1].decode() if found.re.groups else ""
     versions = [re.findall(r"\d+[a-z]?", name) for name in elf.names(_SYMBOL_VERSION)]
     return "openssl", f"{'.'.join(max(versions))} or newer" if versions else ""

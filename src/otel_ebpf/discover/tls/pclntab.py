@@ -11,19 +11,22 @@ internal/abi/symtab.go of Go 1.18, 1.20 and 1.26.
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from struct import Struct
 from typing import Final
 
 from otel_ebpf.discover.tls.elf import Elf, MalformedElf, Section, Symbol
 
 _MAGICS: Final = {0xFFFFFFF0: "1.18", 0xFFFFFFF1: "1.20"}
+_BEGIN: Final = Struct("<IBBBB")
 _HEADER: Final = Struct("<IBBBBQQQQQQQQ")
 _TEXT_START: Final = 24  # in the header
 _MODULE_TEXT: Final = 176  # moduledata.text: behind pcHeader, six slices, findfunctab, minpc and maxpc
 _SECTIONS: Final = (".gopclntab", ".data.rel.ro.gopclntab")
+_MERGED: Final = ".data.rel.ro"
 _MAX_FUNCTIONS: Final = 1 << 21
-_MAX_TABLE_BYTES: Final = 128 << 20
-_LONGEST_NAME: Final = 200
+_MAX_TABLE_BYTES: Final = 64 << 20
+_MAX_NAME_BYTES: Final = 128 << 20
 
 Plausible = Callable[[int], bool]
 
@@ -33,15 +36,19 @@ def functions(elf: Elf, names: Iterable[str], starts_right: Plausible) -> dict[s
 
     `starts_right` says of an address whether one of these functions may begin there.
     """
-    table = next((section for name in _SECTIONS if (section := elf.section(name))), None)
-    if table is None:
+    table = _table(elf)
+    if table is None or table.size < _HEADER.size:
         raise MalformedElf("no .gopclntab")
     magic, zero, zero_too, quantum, pointer_bytes, count, _, _, at_names, at_units, _, _, at_functions = _HEADER.unpack(
-        elf.read(table.offset, min(_HEADER.size, table.size)) if table.size >= _HEADER.size else bytes(_HEADER.size)
+        elf.read(table.offset, _HEADER.size)
     )
     if magic not in _MAGICS or (zero, zero_too, quantum, pointer_bytes) != (0, 0, 1, 8):
         raise MalformedElf(f"a table of functions that starts with {magic:#x}")
-    if not 0 < count <= _MAX_FUNCTIONS or not at_names <= at_units <= at_functions <= table.size:
+    if (
+        not 0 < count <= _MAX_FUNCTIONS
+        or not at_names <= at_units <= at_functions <= table.size
+        or (at_units - at_names > _MAX_NAME_BYTES)
+    ):
         raise MalformedElf(f"a table of {count} functions")
     wanted = {}
     for name in names:
@@ -55,6 +62,21 @@ def functions(elf: Elf, names: Iterable[str], starts_right: Plausible) -> dict[s
         if starts_right(start + found[0].address):
             return {symbol.name: Symbol(symbol.name, start + symbol.address, symbol.size) for symbol in found}
     raise MalformedElf("Go's code does not start where it should")
+
+
+def _table(elf: Elf) -> Section | None:
+    """The table's section, or the part of a larger one that begins with it: an external linker may merge them."""
+    for name in _SECTIONS:
+        if section := elf.section(name):
+            return section
+    if section := elf.section(_MERGED):
+        for magic in _MAGICS:
+            at = elf.find(section.offset, section.size, _BEGIN.pack(magic, 0, 0, 1, 8))
+            if at >= 0:
+                return replace(
+                    section, address=section.address + at, offset=section.offset + at, size=section.size - at
+                )
+    return None
 
 
 def _entries(elf: Elf, table: Section, at: int, count: int, wanted: dict[int, str]) -> Iterator[Symbol]:

@@ -22,6 +22,7 @@ from otel_ebpf.discover.tls.findings import Place, Probe
 # System V ABI for AMD64, 3.2.3.
 ARGUMENTS: Final = (Register.RDI, Register.RSI, Register.RDX, Register.RCX, Register.R8, Register.R9)
 _MAX_FUNCTION_BYTES: Final = 1 << 16
+_MAX_EXITS: Final = 12
 _CLAMPS: Final = frozenset({Mnemonic.CMOVS, Mnemonic.CMOVL, Mnemonic.CMOVLE})
 
 
@@ -159,6 +160,8 @@ def _exits(function: Function, graph: Graph) -> list[Step]:
         return met
 
     places = cut(fit) or set()
+    if len(places) > _MAX_EXITS:
+        return []
     for address in sorted(places):
         if cut((places - {address}).__contains__):  # every way through it meets another one later
             places.discard(address)

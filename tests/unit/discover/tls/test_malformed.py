@@ -75,6 +75,20 @@ def test_any_header_may_hold_extremes(library: bytes, scratch: int) -> None:
             answers(scratch, library[:at] + value.to_bytes(8, "little") + library[at + 8 :])
 
 
+def test_a_hole_of_a_gigabyte_takes_no_longer(library: bytes, scratch: int) -> None:
+    """Sections may claim to be as large as the file is, and a file costs nothing."""
+    sections = int.from_bytes(library[40:48], "little")
+    os.pwrite(scratch, library, 0)
+    os.ftruncate(scratch, 1 << 30)
+    for at in range(sections + 32, len(library) - 8, 64):
+        for size in (30 << 20, 120 << 20, 1 << 29):
+            os.pwrite(scratch, size.to_bytes(8, "little"), at)
+            began = time.monotonic()
+            examine(scratch)
+            assert time.monotonic() - began < 2 * LONGEST_S
+        os.pwrite(scratch, library[at : at + 8], at)
+
+
 def test_gos_tables_may_be_broken(scratch: int) -> None:
     content = tls.go_tls("stripped").read_bytes()
     table = content.find(b"\xf1\xff\xff\xff\0\0\1\x08")
