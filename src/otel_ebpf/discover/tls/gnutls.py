@@ -6,7 +6,7 @@ from typing import Final
 
 from otel_ebpf.discover.tls.elf import Elf, MalformedElf, Symbol
 from otel_ebpf.discover.tls.findings import Attachment, Probe, Refusal
-from otel_ebpf.discover.tls.openssl import outermost
+from otel_ebpf.discover.tls.openssl import innermost
 from otel_ebpf.discover.tls.probes import ARGUMENTS, end, enter, load
 
 _RECEIVE: Final = "gnutls_record_recv"
@@ -26,7 +26,7 @@ def examine(elf: Elf, symbols: Mapping[str, Symbol]) -> Attachment | Refusal | N
     try:
         functions = [load(elf, name, symbols[name].address, symbols[name].size) for name in NAMES if name in symbols]
         probes: list[Probe] = []
-        for function in outermost(functions):
+        for function in innermost(functions):
             probes.append(enter(function, ARGUMENTS[:1] if function.name == _END else ARGUMENTS[:3]))
             probes += () if function.name == _END else end(function)
     except MalformedElf as error:

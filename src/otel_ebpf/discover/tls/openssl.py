@@ -16,7 +16,7 @@ object's socket. SSL_clear does not: each handshake begins with one, on the BIOs
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from otel_ebpf.discover.tls.code import Function
@@ -69,15 +69,17 @@ def examine(elf: Elf, symbols: Mapping[str, Symbol]) -> Attachment | Refusal | N
     try:
         if any(_GNUTLS in goes_to(functions[name]) for name in _READS if name in functions):
             return None  # libgnutls-openssl: what it does is seen in GnuTLS
-        probes = (*_family(functions, _READS), *_family(functions, _WRITES))
+        reads, writes = _family(functions, _READS), _family(functions, _WRITES)
     except MalformedElf as error:
         return Refusal(implementation, f"its code can't be followed: {error}", version)
+    if not reads or not writes:
+        return Refusal(implementation, "; ".join(notes), version)
     rest: list[Probe] = []
     try:
         for name in _OTHERS:
             if function := functions.get(name):
                 rest += enter(function, ARGUMENTS[: _CALLS[name]]), *end(function)
-        for function in outermost([functions[name] for name in _ENDS if name in functions]):
+        for function in innermost([functions[name] for name in _ENDS if name in functions]):
             rest.append(enter(function, ARGUMENTS[:1]))
     except MalformedElf as error:
         notes.append(str(error))
@@ -86,7 +88,7 @@ def examine(elf: Elf, symbols: Mapping[str, Symbol]) -> Attachment | Refusal | N
         path = random_path(function)
     if not path:
         notes.append("unknown layout: where an SSL object keeps its client random, so no memory BIO finds its socket")
-    return Attachment(implementation, version, (*probes, *rest), path, tuple(notes))
+    return Attachment(implementation, version, (*reads, *writes, *rest), path, tuple(notes))
 
 
 def _family(functions: Mapping[str, Function], names: tuple[str, ...]) -> list[Probe]:
@@ -97,12 +99,12 @@ def _family(functions: Mapping[str, Function], names: tuple[str, ...]) -> list[P
         if all(probe.emulated for probe in probes):
             return list(probes)
     probes_of: list[Probe] = []
-    for function in outermost(defined):
+    for function in innermost(defined):
         probes_of += enter(function, ARGUMENTS[: _CALLS[function.name]]), *end(function)
     return probes_of
 
 
-def outermost(functions: list[Function]) -> list[Function]:
+def innermost(functions: list[Function]) -> list[Function]:
     """Those that call none of the others: their calls are seen there."""
     starts: dict[int | str, Function] = {function.start: function for function in functions}
     starts |= {function.name: function for function in functions}
@@ -116,7 +118,10 @@ def outermost(functions: list[Function]) -> list[Function]:
 def _shared(functions: list[Function], others: list[Function]) -> Function | None:
     if len(functions) < 2 or (shared := wrapped(functions[-1])) is None:
         return None
-    reaches: Callable[[Function], bool] = lambda function: shared.start in goes_to(function)  # noqa: E731
+
+    def reaches(function: Function) -> bool:
+        return shared.start in goes_to(function)
+
     return shared if all(map(reaches, functions)) and not any(map(reaches, others)) else None
 
 
