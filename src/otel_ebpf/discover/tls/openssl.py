@@ -83,9 +83,7 @@ def examine(elf: Elf, symbols: Mapping[str, Symbol]) -> Attachment | Refusal | N
             rest.append(enter(function, ARGUMENTS[:1]))
     except MalformedElf as error:
         notes.append(str(error))
-    path: tuple[int, ...] = ()
-    if function := functions.get(_RANDOM):
-        path = random_path(function)
+    path = random_path(functions[_RANDOM]) if _RANDOM in functions else ()
     if not path:
         notes.append("unknown layout: where an SSL object keeps its client random, so no memory BIO finds its socket")
     return Attachment(implementation, version, (*reads, *writes, *rest), path, tuple(notes))
