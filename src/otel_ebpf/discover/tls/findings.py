@@ -32,13 +32,16 @@ class Attachment:
     """A file whose TLS can be watched.
 
     `random_path` leads from an SSL* to the 32 bytes of its ClientHello's random: to all but the last number, add it
-    and read a pointer there; add the last one. Empty where it is not known.
+    and read a pointer there; add the last one. Empty where it is not known. `is_server` is the offset in the SSL object
+    of an int that is 1 in servers and 0 in clients; 0 where it is not known. Since OpenSSL 3.2 both hold only where
+    the int that the object begins with is 0; else it is a QUIC connection.
     """
 
     implementation: str
     version: str  # "" if the file does not say
     probes: tuple[Probe, ...]
     random_path: tuple[int, ...] = ()
+    is_server: int = 0
     notes: tuple[str, ...] = ()  # what is missing, for people
     path: str = ""  # by which it can be opened from here
     name: str = ""  # as the process calls it, for people

@@ -22,8 +22,8 @@ from typing import Final
 from otel_ebpf.discover.tls.code import Function
 from otel_ebpf.discover.tls.elf import Elf, MalformedElf, Symbol
 from otel_ebpf.discover.tls.findings import Attachment, Probe, Refusal
+from otel_ebpf.discover.tls.layout import random_path, server_offset
 from otel_ebpf.discover.tls.probes import ARGUMENTS, end, enter, goes_to, load, whole, wrapped
-from otel_ebpf.discover.tls.randoms import random_path
 
 _READS: Final = ("SSL_read", "SSL_read_ex")
 _WRITES: Final = ("SSL_write", "SSL_write_ex", "SSL_write_ex2")
@@ -41,7 +41,8 @@ _OTHERS: Final = ("SSL_sendfile", "SSL_do_handshake")
 _GNUTLS: Final = "gnutls_record_recv"
 _ENDS: Final = ("SSL_free", "SSL_set_bio", "SSL_set_fd")
 _RANDOM: Final = "SSL_get_client_random"
-NAMES: Final = (*_CALLS, *_ENDS, *_PEEKS, _RANDOM)
+_SERVER: Final = "SSL_is_server"
+NAMES: Final = (*_CALLS, *_ENDS, *_PEEKS, _RANDOM, _SERVER)
 
 # Its relatives say "OpenSSL 1.1.1 (compatible; ...)", without a date; a program may have several of them.
 _MARKERS: Final = (
@@ -84,9 +85,10 @@ def examine(elf: Elf, symbols: Mapping[str, Symbol]) -> Attachment | Refusal | N
     except MalformedElf as error:
         notes.append(str(error))
     path = random_path(functions[_RANDOM]) if _RANDOM in functions else ()
+    is_server = server_offset(functions[_SERVER]) if _SERVER in functions else 0
     if not path:
         notes.append("unknown layout: where an SSL object keeps its client random, so no memory BIO finds its socket")
-    return Attachment(implementation, version, (*reads, *writes, *rest), path, tuple(notes))
+    return Attachment(implementation, version, (*reads, *writes, *rest), path, is_server, tuple(notes))
 
 
 def _family(functions: Mapping[str, Function], names: tuple[str, ...]) -> list[Probe]:

@@ -69,7 +69,7 @@ def test_offsets_are_of_instructions(version: str, tmp_path: Path) -> None:
 
 HANDSHAKE = """
 import ctypes, json, sys
-crypto, ssl_library, *path = sys.argv[1:]
+crypto, ssl_library, is_server, *path = sys.argv[1:]
 ctypes.CDLL(crypto, ctypes.RTLD_GLOBAL)
 lib = ctypes.CDLL(ssl_library)
 crypto = ctypes.CDLL(crypto)
@@ -79,7 +79,10 @@ pointer = ctypes.c_void_p
 ssl = lib.SSL_new(pointer(lib.SSL_CTX_new(pointer(lib.TLS_client_method()))))
 read, write = (crypto.BIO_new(pointer(crypto.BIO_s_mem())) for _ in range(2))
 lib.SSL_set_bio(pointer(ssl), pointer(read), pointer(write))
-lib.SSL_set_connect_state(pointer(ssl))
+servers = []
+for set_state in (lib.SSL_set_accept_state, lib.SSL_set_connect_state):
+    set_state(pointer(ssl))
+    servers.append(ctypes.c_int.from_address(ssl + int(is_server)).value)
 lib.SSL_do_handshake(pointer(ssl))
 hello = ctypes.create_string_buffer(4096)
 size = crypto.BIO_read(pointer(write), hello, 4096)
@@ -87,29 +90,35 @@ size = crypto.BIO_read(pointer(write), hello, 4096)
 at = ssl
 for offset in derefs:
     at = ctypes.c_uint64.from_address(at + offset).value
-print(json.dumps([hello.raw[:size].hex(), ctypes.string_at(at + last, 32).hex()]))
+print(json.dumps([hello.raw[:size].hex(), ctypes.string_at(at + last, 32).hex(), servers]))
 """
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_client_random_stands_where_it_is_said_to(version: str) -> None:
+def test_an_object_keeps_things_where_it_is_said_to(version: str) -> None:
     """A handshake in a process of its own: what is in memory there is what the ClientHello carried."""
     library = tls.libssl(version)
     if version in tls.WHEELS:
         crypto = next(library.parent.glob("libcrypto-*"))
     else:
         crypto = tls.debian_library("libcrypto.so.3", "libssl3")
-    path = [str(offset) for offset in found(library).random_path]
-    assert path
+    attachment = found(library)
+    assert attachment.random_path
+    assert attachment.is_server
+    layout = [str(offset) for offset in (attachment.is_server, *attachment.random_path)]
     done = subprocess.run(
-        [sys.executable, "-c", HANDSHAKE, str(crypto), str(library), *path], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", HANDSHAKE, str(crypto), str(library), *layout],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    hello, random = json.loads(done.stdout)
+    hello, random, servers = json.loads(done.stdout)
     record = bytes.fromhex(hello)
     assert record[0] == 22  # RFC 8446, 5.1: a handshake record
     assert record[5] == 1  # 4: its ClientHello
     assert record[11:43].hex() == random
+    assert servers == [1, 0]
 
 
 SOURCE = """

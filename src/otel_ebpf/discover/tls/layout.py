@@ -1,17 +1,18 @@
-"""Where an SSL object keeps the 32 bytes of its ClientHello's random: read off SSL_get_client_random's own code.
+"""Where an SSL object keeps what names its connection: read off the code of the functions that give it away.
 
     size_t SSL_get_client_random(const SSL *ssl, unsigned char *out, size_t outlen)
 
-ends, in every version, in memcpy(out, <the place>, outlen). So its code is run on symbols: `Address(1, 2, 3)` stands
+ends, in every version, in memcpy(out, <the place>, outlen). So that code is run on symbols: `Address(1, 2, 3)` stands
 for *(*(ssl + 1) + 2) + 3, rdi begins as Address(0), rsi as `Out(0)`. Whatever is loaded from an Address and stored to
-Out, or handed to memcpy, gives the place away. All that is met on any way through the function must agree.
+Out, or handed to memcpy, gives the place away. All that is met on any way through the function must agree. Likewise
+for SSL_is_server, which returns an int of the object: what was loaded into rax when it returns.
 
 Since OpenSSL 3.2 an SSL* may be a QUIC object; the int that it begins with is 0 for a TLS connection, and where the
 code branches on that int, only the branch for 0 is followed. Before 3.2 that int was the version, which this
 function never looked at.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from iced_x86 import ConditionCode, FlowControl, Instruction, Mnemonic, OpKind, Register
@@ -23,6 +24,7 @@ _MAX_STEPS: Final = 2000
 _MAX_DEPTH: Final = 4
 _MAX_OFFSET: Final = 1 << 16
 _SIGN: Final = 1 << 63
+_TYPE: Final = (0,)  # the int that the object begins with, since 3.2
 _EQUAL: Final = {ConditionCode.E: True, ConditionCode.NE: False}
 _LOADS: Final = frozenset(
     {
@@ -77,31 +79,52 @@ class _State:
         return self.registers.get(full_register(register))
 
 
+@dataclass(slots=True)
+class _Seen:
+    """Places that were copied to Out, and those of what was returned."""
+
+    copied: set[tuple[int, ...]] = field(default_factory=set)
+    returned: set[tuple[int, ...]] = field(default_factory=set)
+
+
 def random_path(function: Function) -> tuple[int, ...]:
     """The way from SSL* to the random (findings.Attachment.random_path); empty if the code does not show it."""
-    start = _State({Register.RDI: _Address((0,)), Register.RSI: _Out(0)})
-    places: set[tuple[int, ...]] = set()
-    todo = [(function.start, start)]
+    return _only(_watch(function).copied)
+
+
+def server_offset(function: Function) -> int:
+    """Where in an SSL object the int is that SSL_is_server returns; 0 if the code does not show it."""
+    path = _only(_watch(function).returned - {_TYPE})
+    return path[0] if len(path) == 1 else 0
+
+
+def _only(paths: set[tuple[int, ...]]) -> tuple[int, ...]:
+    if len(paths) != 1:
+        return ()
+    (found,) = paths
+    return found if all(0 <= offset < _MAX_OFFSET for offset in found) else ()
+
+
+def _watch(function: Function) -> _Seen:
+    """Runs the function on symbols; what could not be followed to its end has shown nothing."""
+    found = _Seen()
+    todo = [(function.start, _State({Register.RDI: _Address((0,)), Register.RSI: _Out(0)}))]
     seen: set[tuple[int, frozenset[tuple[int, _Value]]]] = set()
     try:
         for _ in range(_MAX_STEPS):
             if not todo:
-                break
+                return found
             address, state = todo.pop()
             key = (address, frozenset(state.registers.items()))
-            if key in seen:
-                continue
-            seen.add(key)
-            todo.extend(_run(function, function.step(address), state, places))
+            if key not in seen:
+                seen.add(key)
+                todo.extend(_run(function, function.step(address), state, found))
     except MalformedElf:
-        return ()
-    if todo or len(places) != 1:
-        return ()
-    found = places.pop()
-    return found if all(0 <= offset < _MAX_OFFSET for offset in found) else ()
+        pass
+    return _Seen()
 
 
-def _run(function: Function, step: Step, state: _State, places: set[tuple[int, ...]]) -> list[tuple[int, _State]]:
+def _run(function: Function, step: Step, state: _State, found: _Seen) -> list[tuple[int, _State]]:
     """What one instruction does to the state; gives where to go on."""
     flow = step.flow
     state = replace(state, registers=dict(state.registers))
@@ -114,24 +137,26 @@ def _run(function: Function, step: Step, state: _State, places: set[tuple[int, .
         if flow == FlowControl.UNCONDITIONAL_BRANCH and target is not None and target in function:
             return [(target, state)]
         if function.callee(step) in {"memcpy", "__memcpy_chk", "memmove"} or target is not None:
-            _copied(state, places)
+            _copied(state, found)
         for register in step.writes:
             state.write(register, None)
         return [(step.next_address, state)] if step.is_call and step.next_address in function else []
+    if flow == FlowControl.RETURN and isinstance(value := state.read(Register.RAX), _Loaded):
+        found.returned.add(value.path)
     if flow != FlowControl.NEXT:
         return []
-    return [(step.next_address, _execute(step, state, places))] if step.next_address in function else []
+    return [(step.next_address, _execute(step, state, found))] if step.next_address in function else []
 
 
-def _copied(state: _State, places: set[tuple[int, ...]]) -> None:
+def _copied(state: _State, found: _Seen) -> None:
     """memcpy(out, place, n): rdi and rsi as the call finds them."""
     target, source = state.read(Register.RDI), state.read(Register.RSI)
     if isinstance(target, _Out) and isinstance(source, _Address | _Loaded):
         path = source.path if isinstance(source, _Address) else (*source.path, 0)
-        places.add(_moved(path, -target.offset))
+        found.copied.add(_moved(path, -target.offset))
 
 
-def _execute(step: Step, state: _State, places: set[tuple[int, ...]]) -> _State:
+def _execute(step: Step, state: _State, found: _Seen) -> _State:
     instruction = step.instruction
     mnemonic = instruction.mnemonic
     compared = _compares_type(instruction, state)
@@ -147,7 +172,7 @@ def _execute(step: Step, state: _State, places: set[tuple[int, ...]]) -> _State:
     elif mnemonic in _LOADS and instruction.op0_kind == OpKind.MEMORY and instruction.op1_kind == OpKind.REGISTER:
         place, stored = _memory(instruction, state), state.read(instruction.op1_register)
         if isinstance(place, _Out) and isinstance(stored, _Loaded):
-            places.add(_moved(stored.path, -place.offset))
+            found.copied.add(_moved(stored.path, -place.offset))
     elif mnemonic == Mnemonic.LEA:
         value = _memory(instruction, state)
     elif mnemonic in {Mnemonic.ADD, Mnemonic.SUB} and instruction.op0_kind == OpKind.REGISTER:
@@ -156,7 +181,7 @@ def _execute(step: Step, state: _State, places: set[tuple[int, ...]]) -> _State:
         if amount is not None and before is not None:
             value = _shifted(before, amount if mnemonic == Mnemonic.ADD else -amount)
     elif mnemonic in {Mnemonic.MOVSB, Mnemonic.MOVSD, Mnemonic.MOVSQ}:
-        _copied(state, places)
+        _copied(state, found)
     for register in step.writes:
         state.write(register, None)
     if value is not None:
@@ -203,8 +228,8 @@ def _compares_type(instruction: Instruction, state: _State) -> int | None:
 
 def _is_type(instruction: Instruction, state: _State) -> bool:
     if instruction.op0_kind == OpKind.MEMORY:
-        return _memory(instruction, state) == _Address((0,))
-    return instruction.op0_kind == OpKind.REGISTER and state.read(instruction.op0_register) == _Loaded((0,))
+        return _memory(instruction, state) == _Address(_TYPE)
+    return instruction.op0_kind == OpKind.REGISTER and state.read(instruction.op0_register) == _Loaded(_TYPE)
 
 
 def _decided(instruction: Instruction, state: _State) -> bool | None:
