@@ -168,7 +168,7 @@ class Session:
     ) -> None:
         """Says whether a process is watched. What was held of an unselected process is discarded, not counted as seen."""
     def wait(self, timeout_s: float) -> bool:
-        """Blocks (without the GIL) until there is something new to take or the time is over."""
+        """Blocks (without the GIL) until there are processes to take or the time is over, which is False."""
     def take_processes(self) -> list[Process]:
         """Processes met since the last call: each wants a verdict."""
     def take_exits(self) -> list[int]:

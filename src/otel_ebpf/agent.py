@@ -333,9 +333,9 @@ class Agent:
             self._reselect()
         self._take_all()
         self._output.check()
-        # `wait` comes back at once while there is traffic, and at the latest when the tick is over.
-        self._core.wait(TICK_S)
-        time.sleep(max(0.0, TICK_S - (time.monotonic() - began_s)))
+        # What a new process does is captured and held until its verdict: the sooner the better.
+        while (left_s := began_s + TICK_S - time.monotonic()) > 0 and self._core.wait(left_s):
+            self._watch.meet()
 
     def _take_all(self) -> None:
         now_s = time.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from otel_ebpf._native import Session
+from tests.bpf.talk import roomy_session
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -15,6 +16,6 @@ def _root() -> None:
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
-    """One that makes a line, with ids, of everything it sees; with a ring for whatever else goes on here."""
-    with Session(lines=True, line_queue=100_000, spans_per_second=0, ring_bytes=64 << 20) as started:
+    """See `roomy_session`."""
+    with roomy_session() as started:
         yield started

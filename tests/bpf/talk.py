@@ -19,6 +19,11 @@ class Told:
     expected: list[dict[str, Any]]
 
 
+def roomy_session() -> Session:
+    """One that makes a line, with ids, of everything it sees; with room for whatever else goes on here."""
+    return Session(lines=True, line_queue=100_000, spans_per_second=0, ring_bytes=64 << 20)
+
+
 def run(name: str, seed: int = 1) -> Told:
     """Returns when all is said and the process has ended."""
     command = [sys.executable, "-m", "tests.bpf.conversations", name, str(seed)]

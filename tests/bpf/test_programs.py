@@ -85,7 +85,7 @@ def test_nothing_stays_of_a_session_that_was_killed(tmp_path: Path) -> None:
 
 
 def test_two_sessions_see_the_same() -> None:
-    with Session(lines=True) as one, Session(lines=True) as two:
+    with talk.roomy_session() as one, talk.roomy_session() as two:
         assert one.hooks == two.hooks
         told = talk.run("pipelined")
         for session in (one, two):

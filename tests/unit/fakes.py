@@ -1,6 +1,7 @@
 """Stand-ins for what needs a kernel: records as the core makes them, and a core that hands out what it is given."""
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -110,7 +111,10 @@ class FakeCore:
         self.verdicts[process_key] = (selected, include_ports, exclude_ports)
 
     def wait(self, timeout_s: float) -> bool:
-        return False
+        deadline_s = time.monotonic() + timeout_s
+        while not self.processes and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+        return bool(self.processes)
 
     def take_processes(self) -> list[Process]:
         taken, self.processes = self.processes, []

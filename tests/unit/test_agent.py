@@ -104,6 +104,29 @@ def test_without_a_backend_requests_are_shown_and_summed_up() -> None:
     assert {key[:2] for key in run.summary.totals} == {("shop", "server"), ("shop", "client")}
 
 
+def test_a_new_process_has_its_verdict_before_the_tick_is_over() -> None:
+    class Core(FakeCore):
+        ticks = 0
+
+        def counters(self) -> dict[str, int]:
+            self.ticks += 1
+            return super().counters()
+
+        def wait(self, timeout_s: float) -> bool:
+            if self.ticks == 3 and not self.verdicts:
+                self.processes.append(Process(1, 0, comm="shop"))
+            elif self.verdicts:
+                self.met_in = min(self.met_in, self.ticks)
+            return super().wait(timeout_s)
+
+        met_in = 1000
+
+    core = Core()
+    with running(core, Settings()):
+        eventually(lambda: core.ticks > 5, "some ticks")
+    assert core.met_in == 3
+
+
 def test_spans_and_metrics_arrive_with_their_resources() -> None:
     with running_backend() as backend:
         core = FakeCore(

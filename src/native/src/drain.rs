@@ -9,7 +9,7 @@ use libbpf_rs::{MapCore, MapFlags, RingBuffer, RingBufferBuilder};
 use rustc_hash::FxHashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ const INTERVAL_MS: i32 = 100;
 /// The two clocks run at one rate; only a step of the wall clock moves them apart. Less is the reading's jitter,
 /// and following it would put requests of one connection out of order.
 const CLOCK_STEP_NS: u64 = 1_000_000;
+/// Records taken under one lock: about a millisecond's work.
+const RECORDS_AT_A_TIME: usize = 1024;
 
 /// Between the drain thread and Python's.
 pub struct Shared {
@@ -37,7 +39,8 @@ pub struct Shared {
 #[derive(Default)]
 struct Progress {
     rounds: u64,
-    news: bool,
+    /// There are processes to take.
+    fresh: bool,
 }
 
 impl Shared {
@@ -84,14 +87,14 @@ impl Shared {
         self.ring_the_bell();
     }
 
-    /// Blocks until a round brought something, or the time is over.
+    /// Blocks until there are processes to take, or the time is over: false.
     pub fn wait(&self, timeout: Duration) -> bool {
         let guard = self.progress();
         let (mut guard, _) = self
             .changed
-            .wait_timeout_while(guard, timeout, |p| !p.news)
+            .wait_timeout_while(guard, timeout, |p| !p.fresh)
             .unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut guard.news)
+        std::mem::take(&mut guard.fresh)
     }
 
     /// Blocks until a round that began after this call is over; a few seconds at most.
@@ -140,7 +143,8 @@ pub struct Drain {
     shared: Arc<Shared>,
     ring: RingBuffer<'static>,
     epoll: OwnedFd,
-    records: Arc<AtomicU64>,
+    /// Where the ring's callback puts records: what `round` has locked, null outside of it.
+    into: Arc<AtomicPtr<Streams>>,
     overflow_seen: FxHashMap<Vec<u8>, overflow_value>,
     /// Some of it belongs to processes without a verdict.
     overflow_waits: bool,
@@ -151,20 +155,22 @@ pub struct Drain {
 impl Drain {
     /// Maps the ring.
     pub fn new(shared: Arc<Shared>) -> Result<Self, Failure> {
-        let records = Arc::new(AtomicU64::new(0));
-        let (for_records, into) = (Arc::clone(&records), Arc::clone(&shared));
+        let into = Arc::new(AtomicPtr::<Streams>::new(std::ptr::null_mut()));
+        let (target, books) = (Arc::clone(&into), Arc::clone(&shared));
         let ring_map = Arc::clone(&shared);
         let mut builder = RingBufferBuilder::new();
         builder
             .add(&ring_map.maps.ring, move |bytes| {
-                for_records.fetch_add(1, Ordering::Relaxed);
                 // libbpf calls this: a panic would end the process. The bytes are an attacker's, so what ought not to
                 // happen costs a record, not the agent.
                 let taken = catch_unwind(AssertUnwindSafe(|| {
-                    ring::record(&mut into.streams(), bytes)
+                    // SAFETY: null, or what `take` has locked for as long as it calls the ring, which is all that
+                    // calls this.
+                    let streams = unsafe { target.load(Ordering::Relaxed).as_mut() };
+                    streams.is_some_and(|streams| ring::record(streams, bytes))
                 }));
                 if !taken.unwrap_or(false) {
-                    into.malformed.fetch_add(1, Ordering::Relaxed);
+                    books.malformed.fetch_add(1, Ordering::Relaxed);
                 }
                 0
             })
@@ -201,7 +207,7 @@ impl Drain {
             shared,
             ring,
             epoll,
-            records,
+            into,
             overflow_seen: FxHashMap::default(),
             overflow_waits: false,
             overflow_total: 0,
@@ -225,23 +231,24 @@ impl Drain {
     }
 
     fn round(&mut self) {
-        let before = self.records.load(Ordering::Relaxed);
-        // an error here is the callback's, and ours returns none
-        let _ = self.ring.consume();
-        let got_records = self.records.load(Ordering::Relaxed) != before;
+        self.take_records();
 
         let (offset, now_ns) = clocks();
         if offset.abs_diff(self.clock_offset) > CLOCK_STEP_NS {
             self.clock_offset = offset;
         }
         let offset = self.clock_offset;
-        let (strangers, forgot) = {
+        let (strangers, forgot, fresh) = {
             let shared = Arc::clone(&self.shared);
             let mut streams = shared.streams();
             streams.aggregator.set_clock_offset(offset);
             self.read_overflow(&mut streams);
             streams.tick(now_ns);
-            (streams.take_strangers(), streams.take_forgot())
+            (
+                streams.take_strangers(),
+                streams.take_forgot(),
+                streams.processes.has_fresh(),
+            )
         };
         for conn in strangers {
             self.shared.maps.leave_alone(conn);
@@ -258,9 +265,23 @@ impl Drain {
         }
         let mut progress = self.shared.progress();
         progress.rounds += 1;
-        progress.news |= got_records;
+        progress.fresh |= fresh;
         drop(progress);
         self.shared.changed.notify_all();
+    }
+
+    /// Empties the ring.
+    fn take_records(&self) {
+        loop {
+            let mut streams = self.shared.streams();
+            self.into.store(&mut *streams, Ordering::Relaxed);
+            // an error here is the callback's, and ours returns none
+            let taken = self.ring.consume_raw_n(RECORDS_AT_A_TIME);
+            self.into.store(std::ptr::null_mut(), Ordering::Relaxed);
+            if (taken.max(0) as usize) < RECORDS_AT_A_TIME {
+                return;
+            }
+        }
     }
 
     /// What the ring had no room for since the last round, from the per-CPU overflow map.

@@ -133,6 +133,11 @@ impl Processes {
         process.map(|p| p.verdict = verdict).is_some()
     }
 
+    /// Is there something to take?
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     /// Those that had their first traffic since the last call; some may have ended meanwhile.
     pub fn take_fresh(&mut self) -> Vec<Process> {
         std::mem::take(&mut self.fresh)

@@ -130,6 +130,69 @@ impl Conn {
         }
     }
 
+    /// Feeds the parser. `key`: of the process that did it.
+    fn pass_on(
+        &mut self,
+        s: &Segment<'_>,
+        key: u64,
+        (aggregator, processes, counters): (&mut Aggregator, &Processes, &mut StreamCounters),
+    ) -> Protocol {
+        if s.counted_elsewhere {
+            // this record begins a burst: nothing that was before it matters any longer
+            self.forget_pending(s.ts_ns, aggregator);
+        }
+        if self.info.process_key != key {
+            self.info.process_key = key;
+            self.allowed = allowed(processes, &self.info);
+        }
+        let burst = self.last != Some(s.dir);
+        let first = self.last.is_none();
+        self.last = Some(s.dir);
+        self.last_ns = s.ts_ns;
+        if s.counted_elsewhere || (first && self.old) {
+            // what went by before is not ours: lost and counted, or before our time
+            let other = s.dir.other();
+            let held = self.held.iter().find(|h| h.is(other));
+            self.off[s.dir as usize] = s.off;
+            self.off[other as usize] = held.map_or(s.other_off, |h| s.other_off.min(h.place().1));
+        }
+        let off = &mut self.off[s.dir as usize];
+        let hole = s.off.wrapping_sub(*off);
+        if hole > u64::MAX / 2 {
+            counters.out_of_order += 1;
+            return Protocol::Continue;
+        }
+        *off = s.off + s.adv;
+        let rest = s.adv.saturating_sub(s.data.len() as u64);
+
+        let State::Http1(parser) = &mut self.state else {
+            return decide(self, s, burst, hole, rest, aggregator, processes);
+        };
+        let side = side(self.info.role, s.dir);
+        let mut sink = ConnSink {
+            info: &mut self.info,
+            aggregator,
+            allowed: self.allowed,
+        };
+        if hole == 0 && rest == 0 && !s.data.is_empty() {
+            return parser.feed(side, s.ts_ns, Input::Data(s.data), &mut sink);
+        }
+        feed(parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
+    }
+
+    /// What is in flight is counted elsewhere, or not at all.
+    fn forget_pending(&mut self, ts_ns: u64, aggregator: &mut Aggregator) {
+        if let State::Http1(parser) = &mut self.state {
+            let mut sink = ConnSink {
+                info: &mut self.info,
+                aggregator,
+                allowed: self.allowed,
+            };
+            parser.end(ts_ns, End::Lost, &mut sink);
+            **parser = http1::Connection::new();
+        }
+    }
+
     /// Which of what is held comes next, and after how many bytes of the other way that will never come. `all`:
     /// nothing is worth waiting for any longer.
     fn next_held(&self, all: bool) -> Option<(usize, u64)> {
@@ -321,7 +384,10 @@ impl Streams {
             && (s.counted_elsewhere || conn.missing(s.dir, s.other_off) == 0)
             && !(self.await_verdict && undecided(&self.processes, key));
         if ready {
-            self.pass_on(s, key);
+            let into = (&mut self.aggregator, &self.processes, &mut self.counters);
+            if conn.pass_on(s, key, into) != Protocol::Continue {
+                self.leave_alone(s.conn);
+            }
             return;
         }
         if conn.held.len() >= MAX_HELD {
@@ -405,55 +471,12 @@ impl Streams {
         }
     }
 
-    /// `key`: of the process that did it.
     fn pass_on(&mut self, s: &Segment<'_>, key: u64) {
-        if s.counted_elsewhere {
-            // this record begins a burst: nothing that was before it matters any longer
-            self.forget_pending(s.conn, s.ts_ns);
-        }
         let Some(conn) = self.conns.get_mut(&s.conn) else {
             return;
         };
-        if conn.info.process_key != key {
-            conn.info.process_key = key;
-            conn.allowed = allowed(&self.processes, &conn.info);
-        }
-        let burst = conn.last != Some(s.dir);
-        let first = conn.last.is_none();
-        conn.last = Some(s.dir);
-        conn.last_ns = s.ts_ns;
-        if s.counted_elsewhere || (first && conn.old) {
-            // what went by before is not ours: lost and counted, or before our time
-            let other = s.dir.other();
-            let held = conn.held.iter().find(|h| h.is(other));
-            conn.off[s.dir as usize] = s.off;
-            conn.off[other as usize] = held.map_or(s.other_off, |h| s.other_off.min(h.place().1));
-        }
-        let off = &mut conn.off[s.dir as usize];
-        let hole = s.off.wrapping_sub(*off);
-        if hole > u64::MAX / 2 {
-            self.counters.out_of_order += 1;
-            return;
-        }
-        *off = s.off + s.adv;
-        let rest = s.adv.saturating_sub(s.data.len() as u64);
-
-        let verdict = match &mut conn.state {
-            State::Http1(parser) => {
-                let side = side(conn.info.role, s.dir);
-                let mut sink = ConnSink {
-                    info: &mut conn.info,
-                    aggregator: &mut self.aggregator,
-                    allowed: conn.allowed,
-                };
-                feed(parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
-            }
-            State::Undecided { .. } => {
-                let (aggregator, processes) = (&mut self.aggregator, &self.processes);
-                decide(conn, s, burst, hole, rest, aggregator, processes)
-            }
-        };
-        if verdict != Protocol::Continue {
+        let into = (&mut self.aggregator, &self.processes, &mut self.counters);
+        if conn.pass_on(s, key, into) != Protocol::Continue {
             self.leave_alone(s.conn);
         }
     }
@@ -486,17 +509,8 @@ impl Streams {
     }
 
     fn forget_pending(&mut self, id: u64, ts_ns: u64) {
-        let Some(conn) = self.conns.get_mut(&id) else {
-            return;
-        };
-        if let State::Http1(parser) = &mut conn.state {
-            let mut sink = ConnSink {
-                info: &mut conn.info,
-                aggregator: &mut self.aggregator,
-                allowed: conn.allowed,
-            };
-            parser.end(ts_ns, End::Lost, &mut sink);
-            **parser = http1::Connection::new();
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.forget_pending(ts_ns, &mut self.aggregator);
         }
     }
 
