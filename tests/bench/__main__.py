@@ -174,7 +174,7 @@ def print_instructions(kernel: str, watches: list[Watch]) -> None:
     """(d) of the issue's list."""
     table(
         f"Instructions per request (load, server, agent together), {kernel}, wrk -t1 -c8",
-        ["", "total", "added", "of it agent", "throughput ratio", "spans/req"],
+        ["", "total", "added", "of it agent", "throughput ratio", "spans/req", "switches/req"],
         [
             [
                 f"{row.mode.name}, {row.workload}",
@@ -183,6 +183,7 @@ def print_instructions(kernel: str, watches: list[Watch]) -> None:
                 f"{row.agent:,.0f}",
                 f"{(row.instructions_median - row.added) / row.instructions_median:.2f}",
                 f"{row.spans_per_request:.2f}",
+                f"{row.switches_per_request:.2f}",
             ]
             for row in counting.rows(watches)
         ],

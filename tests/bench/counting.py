@@ -23,6 +23,7 @@ class Row:
     instructions: list[float]
     added: float  # over the same workload without the agent
     spans_per_request: float
+    switches_per_request: float
     agent: float  # of those added, the agent's own (the rest is BPF, the sink, caches don't count)
 
     @property
@@ -59,6 +60,7 @@ def rows(watches: list[Watch]) -> list[Row]:
                     instructions,
                     median(instructions) - base[workload],
                     sum(sample.spans for sample in samples) / requests,
+                    sum(sample.load.switches for sample in samples) / requests,
                     sum(sample.agent_cpu_s for sample in samples) * 1e9 / requests,
                 )
             )

@@ -1,10 +1,11 @@
 """nginx and wrk as the benchmarks use them: one worker, one wrk thread, figures out of wrk's own report."""
 
+import os
 import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ class Load:
     p50_us: float
     p99_us: float
     failed: int
+    switches: int = 0  # context switches of the whole machine meanwhile
 
 
 @contextmanager
@@ -91,6 +93,7 @@ def wrk(url: str, seconds: float, *, connections: int = 16, script: Path | None 
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
     if script:
         command += ["-s", str(script)]
+    switches = _switches()
     with subprocess.Popen([*command, url], stdout=subprocess.PIPE, text=True) as process:
         text = process.communicate()[0]
     total = re.search(r"(\d+) requests in ([\d.]+)(m?s|m)", text)
@@ -107,7 +110,26 @@ def wrk(url: str, seconds: float, *, connections: int = 16, script: Path | None 
         p50_us=_percentile(text, 50),
         p99_us=_percentile(text, 99),
         failed=(sum(map(int, errors.groups())) if errors else 0) + (int(bad[1]) if bad else 0),
+        switches=_switches() - switches,
     )
+
+
+@contextmanager
+def in_turn(pids: Iterable[int]) -> Iterator[None]:
+    """These, and what is started meanwhile, run under SCHED_BATCH: who is woken waits until the others are done."""
+    pids = [0, *pids]
+    for pid in pids:
+        os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _switches() -> int:
+    found = re.search(r"^ctxt (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _percentile(text: str, percent: int) -> float:

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -46,12 +46,13 @@ WITHOUT = Mode()
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What wrk asks for. With `paths`, 1,000 different targets in turn."""
+    """What wrk asks for. With `paths`, 1,000 different targets in turn. `in_turn`: see load.in_turn."""
 
     name: str
     target: str = load.HELLO
     paths: load.Paths | None = None
     connections: int = 16
+    in_turn: bool = False
 
 
 HELLO = Workload("hello world")
@@ -153,7 +154,8 @@ class Bench:
 
     def wrk(self, workload: Workload, seconds: float) -> load.Load:
         script = load.rotating_paths(self.folder, workload.paths) if workload.paths else None
-        return load.wrk(self.url + workload.target, seconds, connections=workload.connections, script=script)
+        with load.in_turn(descendants(self.nginx_pid)) if workload.in_turn else nullcontext():
+            return load.wrk(self.url + workload.target, seconds, connections=workload.connections, script=script)
 
     @contextmanager
     def watching(self, mode: Mode, *, stats: bool = False) -> Iterator[Watch]:
