@@ -15,6 +15,7 @@
 #include "buffer.h"
 #include "emit.h"
 #include "walk.h"
+#include "tls.h"
 
 /* Names the record types in BTF, from which Rust's view is generated. */
 const struct ev_hdr *type_hdr;
@@ -28,6 +29,9 @@ const enum event_flags type_flags;
 const enum close_how type_how;
 const enum verdict type_verdict;
 const enum counter type_counter;
+const enum tls_cookie type_tls_cookie;
+const struct tls_layout *type_tls_layout;
+const struct tls_session *type_tls_session;
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -111,6 +115,7 @@ static __noinline int select_conn(struct conn *c, __u32 tgid)
 	if (yes && port_filter)
 		yes = port_wanted(c);
 	c->state = yes ? CONN_WATCHED : CONN_UNSELECTED;
+	c->tls_process = tls_in_use && bpf_map_lookup_elem(&tls_processes, &tgid);
 	return 0;
 }
 
@@ -192,6 +197,8 @@ static __always_inline int on_no_bytes(struct conn *c, struct op *o, struct sock
 	c->mmsg[o->dir & 1] = 0;
 	if (!c->announced)
 		return 0;
+	if (ret >= 0 && c->tls == TLS_YES) /* what is inside may not have been read yet */
+		return 0;
 	if (ret < 0)
 		emit_close(c, o, CLOSE_RESET, -ret);
 	else if (o->dir == DIR_RECV && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)
@@ -210,6 +217,33 @@ static __always_inline int on_retry(struct sock *sk, int dir)
 	c = bpf_sk_storage_get(&conns, sk, 0, 0);
 	if (c)
 		c->mmsg[dir & 1] = 0;
+	return 0;
+}
+
+/* To user space, as much of it as is wanted. */
+static __always_inline int carry(struct conn *c, struct op *o, int len)
+{
+	struct half *h = &c->half[o->dir & 1];
+
+	if (c->broken) {
+		int status = response_status(c, o);
+
+		if (status) {
+			hand_over(c, o, status);
+			return 0;
+		}
+		c->broken = false;
+	}
+	if (len <= SMALL && o->readable && !h->body_left && h->body != BODY_CHUNKED)
+		return emit_small(c, o, len);
+	return emit_large(c, o, len);
+}
+
+static __always_inline int on_ciphertext(struct conn *c, struct op *o, struct sock *sk, struct task_struct *task)
+{
+	note_socket(c, task);
+	if (c->announced != announce_generation)
+		announce(c, o, sk, task);
 	return 0;
 }
 
@@ -249,6 +283,8 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 	if (ret <= 0)
 		return on_no_bytes(c, &o, sk, ret);
 	advance(c, &o, sk, ret);
+	if (c->tls == TLS_YES)
+		return on_ciphertext(c, &o, sk, task);
 	if (c->last_dir != dir + 1)
 		begin_burst(c, &o);
 	else
@@ -257,22 +293,20 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		return 0;
 	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
 		     find_buffer(task, c, dir);
-	if (c->broken) {
-		int status = response_status(c, &o);
-
-		if (status) {
-			hand_over(c, &o, status);
-			return 0;
+	if (tls_in_use && o.burst_start && (c->tls == TLS_UNKNOWN || c->tls_process)) {
+		if (becomes_tls(c, &o, ret) || (c->tls_process && call_under_way(task))) {
+			c->tls = TLS_YES;
+			c->announced = 0; /* it may have been announced as something else */
+			return on_ciphertext(c, &o, sk, task);
 		}
-		c->broken = false;
+		if (!c->old)
+			c->tls = TLS_NO;
 	}
 	if (c->announced != announce_generation && announce(c, &o, sk, task)) {
 		lost_record(c, &o);
 		return 0;
 	}
-	if (ret <= SMALL && o.readable && !c->half[dir & 1].body_left && c->half[dir & 1].body != BODY_CHUNKED)
-		return emit_small(c, &o, ret);
-	return emit_large(c, &o, ret);
+	return carry(c, &o, ret);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -354,9 +388,9 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
 	}
 	if (!c->announced)
 		return 0;
-	if (!gone)
+	if (!gone && c->tls != TLS_YES)
 		emit_close(c, &o, CLOSE_FIN, 0);
-	else if (emit_close(c, &o, CLOSE_GONE, BPF_CORE_READ(sk, sk_err)) == 0)
+	else if (gone && emit_close(c, &o, CLOSE_GONE, BPF_CORE_READ(sk, sk_err)) == 0)
 		c->state = CONN_IGNORED;
 	return 0;
 }
@@ -410,5 +444,78 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	e->tgid = p->tgid;
 	e->ts_ns = bpf_ktime_get_boot_ns();
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+SEC("uprobe.multi")
+int tls_enter(struct pt_regs *ctx)
+{
+	tls_call_begins(ctx);
+	return 0;
+}
+
+SEC("uprobe.multi")
+int tls_exit(struct pt_regs *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct tls_call *call = call_under_way(task);
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+	struct tls_session key = {.tgid = task->tgid};
+	struct op o = {.dir = cookie & TLS_SEND ? DIR_SEND : DIR_RECV, .tgid = task->tgid, .readable = true};
+	struct half *h;
+	struct conn *c;
+	__u32 len;
+
+	if (!call || o.tgid == self_tgid)
+		return 0;
+	len = tls_call_ends(call, cookie, CALL_RESULT(ctx));
+	if (!len)
+		return 0;
+	key.session = call->session;
+	c = tls_conn(&key, call, cookie);
+	if (!c) {
+		count(COUNT_TLS_UNBOUND);
+		return 0;
+	}
+	if (c->tgid != o.tgid || c->generation != selection_generation)
+		select_conn(c, o.tgid);
+	if (c->state != CONN_WATCHED)
+		return 0;
+	if ((++c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &c->id)) {
+		c->state = CONN_IGNORED;
+		return 0;
+	}
+	o.ts = bpf_ktime_get_boot_ns();
+	h = &c->half[o.dir & 1];
+	o.off = h->off;
+	o.other_off = c->half[(o.dir + 1) & 1].off;
+	h->off += len;
+	if (c->last_dir != o.dir + 1)
+		begin_burst(c, &o);
+	else
+		o.burst_start = h->burst_cap == 0;
+	if (c->muted || (c->broken && !o.burst_start))
+		return 0;
+	c->buffer.base = call->buf;
+	c->buffer.iovcnt = 0;
+	return carry(c, &o, len);
+}
+
+/* A session ends: its address may become another's. */
+SEC("uprobe.multi")
+int tls_free(struct pt_regs *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct tls_session key = {.tgid = task->tgid, .session = CALL_ARG1(ctx)};
+	struct conn *c = bpf_map_lookup_elem(&tls_conns, &key);
+	struct op o = {.dir = DIR_SEND, .tgid = key.tgid};
+
+	if (!c)
+		return 0;
+	if (c->broken && c->state == CONN_WATCHED) {
+		o.ts = bpf_ktime_get_boot_ns();
+		count_overflow(c, &o, 0);
+	}
+	bpf_map_delete_elem(&tls_conns, &key);
 	return 0;
 }

@@ -35,6 +35,7 @@ enum event_flags {
 	EV_F_LOST = 1 << 0,	/* records of this connection before this one were lost: the ring was full */
 	EV_F_COUNTED = 1 << 1,	/* ... and the exchange they belonged to is in the overflow map */
 	EV_F_OLD = 1 << 2,	/* EV_OPEN: the connection is older than the agent */
+	EV_F_TLS = 1 << 3,	/* EV_OPEN: its segments are what is inside TLS */
 };
 
 enum close_how {
@@ -113,6 +114,7 @@ enum counter {
 	COUNT_UNREADABLE,	 /* user memory that could not be read at that moment */
 	COUNT_NO_BUFFER,	 /* operations without a user buffer: sendfile, splice, io_uring */
 	COUNT_COMPAT,		 /* operations of 32-bit processes, whose arguments are not read */
+	COUNT_TLS_UNBOUND,	 /* calls of a TLS library of which it is not known what socket they belong to */
 	COUNT_MAX,
 };
 #define COUNTER_MAX 16
@@ -187,6 +189,31 @@ struct user_buffer {
 	__u64 mark_at;
 };
 
+enum conn_tls {
+	TLS_UNKNOWN = 0,
+	TLS_NO, /* so far: a protocol may change to it */
+	TLS_YES, /* the socket's bytes are ciphertext; what is inside comes from the library */
+};
+
+/* The cookie of a probe: how its function is called, and what the library's objects look like. */
+enum tls_cookie {
+	TLS_SEND = 1 << 0,  /* else it receives */
+	TLS_COUNT = 1 << 1, /* success is 1, and the fourth argument points to the count (SSL_read_ex) */
+	TLS_LAYOUT_SHIFT = 8, /* index into `tls_layouts`, 0: none */
+};
+
+#define TLS_HOPS 3
+#define TLS_RANDOM_LEN 32
+
+/* Where a session object has what names its connection: offsets from the object, each but the last to a pointer.
+ */
+struct tls_layout {
+	__u32 hops; /* of client_random in use, 0: not known */
+	__u32 client_random[TLS_HOPS];
+	__u32 is_server; /* offset of an int, set in servers; 0: not known */
+	__u32 pad;
+};
+
 enum conn_state {
 	CONN_NEW = 0,
 	CONN_WATCHED = 1,
@@ -209,9 +236,11 @@ struct conn {
 	__u8 muted;	/* the current exchange is in the overflow map: nothing of it goes to the ring */
 	__u8 response_dir; /* enum event_dir + 1, once known: the way that began with "HTTP/1." */
 	__u8 old;	/* older than the agent, or not known to be younger */
-	__u8 pad1[1];
+	__u8 tls;	/* enum conn_tls */
 	__u16 mmsg[2];	/* messages done in a recvmmsg, in a sendmmsg */
 	__u16 ops;
+	__u8 tls_process; /* the process has called a TLS library that is probed */
+	__u8 pad1[3];
 	struct half half[2];
 	struct user_buffer buffer;
 };

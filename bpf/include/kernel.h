@@ -33,10 +33,11 @@ enum {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_F_NO_PREALLOC = 1 };
-enum { BPF_SK_STORAGE_GET_F_CREATE = 1 };
+enum { BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_RB_AVAIL_DATA = 0 };
 
@@ -181,17 +182,23 @@ struct linux_binprm {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
+	unsigned long r14;
+	unsigned long bx;
 	unsigned long r10;
 	unsigned long r9;
 	unsigned long r8;
+	unsigned long ax;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
+	unsigned long sp;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
 	__u64 regs[31];
+	__u64 sp;
 };
 struct pt_regs {
 	__u64 regs[31];
@@ -226,6 +233,14 @@ struct mmsghdr {
 };
 
 #if defined(__TARGET_ARCH_x86)
+/* of functions in user space, from a uprobe's context */
+#define CALL_ARG1(ctx) ((ctx)->di)
+#define CALL_ARG2(ctx) ((ctx)->si)
+#define CALL_ARG3(ctx) ((ctx)->dx)
+#define CALL_ARG4(ctx) ((ctx)->cx)
+#define CALL_RESULT(ctx) ((ctx)->ax)
+#define CALL_SP(ctx) ((ctx)->sp)
+
 #define SYS_NR(regs) ((long)(regs)->orig_ax)
 #define SYS_ARG2(regs) ((regs)->si)
 #define SYS_ARG3(regs) ((regs)->dx)
@@ -244,6 +259,13 @@ enum {
 	NR_pwritev2 = 328,
 };
 #else
+#define CALL_ARG1(ctx) (((struct user_pt_regs *)(ctx))->regs[0])
+#define CALL_ARG2(ctx) (((struct user_pt_regs *)(ctx))->regs[1])
+#define CALL_ARG3(ctx) (((struct user_pt_regs *)(ctx))->regs[2])
+#define CALL_ARG4(ctx) (((struct user_pt_regs *)(ctx))->regs[3])
+#define CALL_RESULT(ctx) (((struct user_pt_regs *)(ctx))->regs[0])
+#define CALL_SP(ctx) (((struct user_pt_regs *)(ctx))->sp)
+
 #define SYS_NR(regs) ((long)(regs)->syscallno)
 #define SYS_ARG2(regs) ((regs)->regs[1])
 #define SYS_ARG3(regs) ((regs)->regs[2])

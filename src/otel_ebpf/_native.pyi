@@ -4,6 +4,7 @@ Built from src/native; `tests/unit/test_native_stub.py` keeps this file honest.
 """
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Literal, NamedTuple, Self, SupportsBytes, final
 
 __all__ = [
@@ -167,6 +168,23 @@ class Session:
         exclude_ports: list[tuple[int, int]] | None = None,
     ) -> None:
         """Says whether a process is watched. What was held of an unselected process is discarded, not counted as seen."""
+    def add_probes(
+        self,
+        path: str | PathLike[str],
+        probes: Sequence[tuple[Literal["enter", "exit", "free"], int, bool, bool, bool]],
+        *,
+        client_random: Sequence[int] = ...,
+        is_server: int = 0,
+    ) -> int:
+        """Attaches probes to a TLS library's functions, for all processes that map the file; returns their number.
+
+        Each probe: its place, its offset in the file, whether the function sends, whether it returns 1 for success
+        and the count where its fourth argument points, and whether the offset is the function's start and the probe
+        is to hit at its return. `client_random`: offsets from a session object to the ClientHello's random, each
+        but the last to a pointer; `is_server`: offset of an int that servers set. Raises NativeError.
+        """
+    def remove_probes(self, number: int) -> bool:
+        """Detaches what `add_probes` attached. False: there is no such number."""
     def wait(self, timeout_s: float) -> bool:
         """Blocks (without the GIL) until there are processes to take or the time is over, which is False."""
     def take_processes(self) -> list[Process]:

@@ -1,12 +1,17 @@
 //! Opens, configures, loads and attaches the BPF programs. Nothing is pinned: when the process ends, however it
 //! ends, the kernel takes all of it away.
 
+mod uprobes;
+
+use uprobes::Uprobes;
+pub use uprobes::{Layout, Place, Probe};
+
 use crate::wire::skel::{CaptureProgs, CaptureSkel, CaptureSkelBuilder};
 use crate::wire::verdict;
 use libbpf_rs::btf::types::{Func, Typedef};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject, ProgramMut};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject, ProgramAttachType, ProgramMut};
 use std::mem::MaybeUninit;
 
 /// Which hooks see the socket operations.
@@ -111,6 +116,8 @@ pub struct Programs {
     pub hooks: Hooks,
     // Before `skel`: links go before programs.
     links: Vec<Link>,
+    uprobes: Uprobes,
+    many_at_once: bool,
     skel: CaptureSkel<'static>,
 }
 
@@ -137,7 +144,7 @@ pub fn probe_hooks() -> Hooks {
 }
 
 /// Every program of the object, those that this kernel does not get among them.
-fn all<'a>(p: &'a CaptureProgs<'static>) -> [&'a ProgramMut<'static>; 11] {
+fn all<'a>(p: &'a CaptureProgs<'static>) -> [&'a ProgramMut<'static>; 14] {
     [
         &p.inet_sock_set_state,
         &p.sched_process_exec,
@@ -150,6 +157,9 @@ fn all<'a>(p: &'a CaptureProgs<'static>) -> [&'a ProgramMut<'static>; 11] {
         &p.inet6_recvmsg_exit,
         &p.unix_stream_recvmsg_exit,
         &p.kernel_sendpage_exit,
+        &p.tls_enter,
+        &p.tls_exit,
+        &p.tls_free,
     ]
 }
 
@@ -212,12 +222,26 @@ impl Programs {
             .kernel_sendpage_exit
             .set_autoload(!tracepoints && functions(&btf, "kernel_sendpage"));
 
+        let many_at_once = uprobes::many_at_once(&btf);
+        if !many_at_once {
+            for prog in [
+                &mut progs.tls_enter,
+                &mut progs.tls_exit,
+                &mut progs.tls_free,
+            ] {
+                // 0, which for probes means none: what "uprobe.multi" sets is unknown to this kernel
+                prog.set_attach_type(ProgramAttachType::CgroupInetIngress);
+            }
+        }
+
         let skel = open
             .load()
             .map_err(|e| Failure::from_bpf(FailureKind::Load, "loading the BPF programs", &e))?;
         let mut programs = Self {
             hooks,
             links: Vec::new(),
+            uprobes: Uprobes::default(),
+            many_at_once,
             skel,
         };
         for port in options.ports.iter().flatten() {
@@ -234,7 +258,8 @@ impl Programs {
 
     fn attach(&mut self) -> Result<(), Failure> {
         for prog in all(&self.skel.progs) {
-            if !prog.autoload() {
+            // uprobes wait for a library to be found
+            if !prog.autoload() || prog.section() == "uprobe.multi" {
                 continue;
             }
             let link = prog.attach().map_err(|e| {

@@ -3,7 +3,7 @@
 use crate::aggregate::{Aggregator, Histogram, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS};
 use crate::drain::{Drain, Shared};
 use crate::exchange::Role;
-use crate::loader::{self, Failure, FailureKind, Options, Programs};
+use crate::loader::{self, Failure, FailureKind, Layout, Options, Place, Probe, Programs};
 use crate::otlp;
 use crate::processes::Verdict;
 use crate::stream::Streams;
@@ -15,6 +15,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pyo3::IntoPyObjectExt;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -156,6 +157,28 @@ struct Session {
 }
 
 type Ports = Vec<(u16, u16)>;
+type ProbeArgument = (String, usize, bool, bool, bool);
+
+fn probe((place, offset, sends, counts_apart, at_return): ProbeArgument) -> PyResult<Probe> {
+    let place = match place.as_str() {
+        "enter" => Place::Enter,
+        "exit" => Place::Exit,
+        "free" => Place::Free,
+        other => {
+            return Err(raise(Failure::new(
+                FailureKind::Argument,
+                format!("a probe's place is {other:?}; it must be 'enter', 'exit' or 'free'"),
+            )))
+        }
+    };
+    Ok(Probe {
+        place,
+        offset,
+        sends,
+        counts_apart,
+        at_return,
+    })
+}
 
 #[pymethods]
 impl Session {
@@ -270,6 +293,35 @@ impl Session {
                 programs.bump_selection();
             }
         });
+    }
+
+    /// `probes`: (place, offset, sends, counts_apart, at_return) each.
+    #[pyo3(signature = (path, probes, *, client_random = Vec::new(), is_server = 0))]
+    fn add_probes(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        probes: Vec<ProbeArgument>,
+        client_random: Vec<u32>,
+        is_server: u32,
+    ) -> PyResult<u64> {
+        let layout = Layout {
+            client_random,
+            is_server,
+        };
+        let probes: Vec<Probe> = probes.into_iter().map(probe).collect::<PyResult<_>>()?;
+        py.detach(|| match self.programs().as_mut() {
+            Some(programs) => programs.add_probes(&path, &probes, &layout),
+            None => Err(Failure::new(FailureKind::Closed, "the session is closed")),
+        })
+        .map_err(raise)
+    }
+
+    fn remove_probes(&self, py: Python<'_>, number: u64) -> bool {
+        py.detach(|| {
+            let mut programs = self.programs();
+            programs.as_mut().is_some_and(|p| p.remove_probes(number))
+        })
     }
 
     fn wait(&self, py: Python<'_>, timeout_s: f64) -> bool {
@@ -431,6 +483,7 @@ impl Session {
                 maps.counter(counter::COUNT_NO_BUFFER.0),
             ),
             ("operations.compat", maps.counter(counter::COUNT_COMPAT.0)),
+            ("tls.unbound", maps.counter(counter::COUNT_TLS_UNBOUND.0)),
         ] {
             out.set_item(name, n)?;
         }

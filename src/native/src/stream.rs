@@ -331,8 +331,12 @@ impl Streams {
         describe: impl FnOnce() -> Process,
     ) {
         let key = self.processes.with_traffic(tgid, describe);
-        if self.conns.contains_key(&id) {
-            return; // all are announced anew when some were forgotten
+        if let Some(known) = self.conns.get(&id) {
+            if known.info.encrypted == info.encrypted {
+                return; // all are announced anew when some were forgotten
+            }
+            // it changed to TLS: what is inside begins anew
+            self.forget_pending(id, ts_ns);
         }
         info.process_key = key;
         self.counters.connections += 1;

@@ -8,7 +8,7 @@ pub(crate) mod skel {
 
 pub use skel::types::{
     close_how, counter, ev_close, ev_exec, ev_hdr, ev_open, ev_segment, event_dir, event_flags,
-    event_kind, overflow_key, overflow_value, verdict,
+    event_kind, overflow_key, overflow_value, tls_cookie, tls_layout, verdict,
 };
 
 /// A type of the wire contract: integers and arrays of them, any bit pattern is one.
@@ -30,6 +30,8 @@ unsafe impl Wire for ev_exec {}
 unsafe impl Wire for overflow_key {}
 // SAFETY: as above.
 unsafe impl Wire for overflow_value {}
+// SAFETY: as above.
+unsafe impl Wire for tls_layout {}
 
 /// The value at the start of `bytes`; `None` where they are too short.
 pub fn read<T: Wire>(bytes: &[u8]) -> Option<T> {

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* What goes through TLS libraries, and which socket it belongs to.
+ *
+ * Uprobes at the library's read and write functions see the plaintext; the socket hooks see the ciphertext, which is
+ * not passed on. A session (SSL *) is bound to a socket in one of two ways, both exact:
+ *
+ *   own I/O       a socket operation within the library's call: it is that session's. Looked at in each call, so a
+ *                 session that moves to another socket is followed.
+ *   memory BIO    the library never touches the socket (asyncio, Node). The ClientHello's random was seen on the
+ *                 socket, and the session object has it too.
+ *
+ * What can't be bound is counted and not passed on: "the last socket of this thread" would be wrong in 594 cases
+ * of 600.
+ */
+#ifndef OTEL_EBPF_TLS_H
+#define OTEL_EBPF_TLS_H
+
+#include "walk.h"
+
+#define TLS_LAYOUTS 256
+#define HELLO_LEN 43 /* record and handshake headers, version, random */
+#define HELLO_RANDOM 11
+
+/* Some library is probed. */
+volatile bool tls_in_use = false;
+
+/* A call under way in a thread. */
+struct tls_call {
+	__u64 session;
+	__u64 buf;
+	__u64 len;
+	__u64 count_at;
+	__u64 sp;
+	__u64 conn; /* the socket operation within: id of its connection, 0 if there was none */
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 active;
+	__u8 inner; /* calls within it: TLS over TLS, whose transport is not ours */
+	__u8 known; /* its process is in `tls_processes` */
+	__u8 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct tls_call);
+} tls_calls SEC(".maps");
+
+struct tls_session {
+	__u64 session;
+	__u32 tgid;
+	__u32 pad;
+};
+
+/* The plaintext's side of a connection; `id` is the socket's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tls_session);
+	__type(value, struct conn);
+} tls_conns SEC(".maps");
+
+/* tgids that called a probed library: their sockets may change to TLS at any time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, __u8);
+} tls_processes SEC(".maps");
+
+struct tls_hello {
+	__u32 tgid;
+	__u32 dir; /* enum event_dir: a client sends it */
+	__u8 random[TLS_RANDOM_LEN];
+};
+
+struct tls_socket {
+	__u64 conn;
+	__u16 local_port;
+	__u16 remote_port;
+	__u32 pad;
+};
+
+/* Handshakes whose session has not been seen yet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct tls_hello);
+	__type(value, struct tls_socket);
+} tls_hellos SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TLS_LAYOUTS);
+	__type(key, __u32);
+	__type(value, struct tls_layout);
+} tls_layouts SEC(".maps");
+
+struct hello_bytes {
+	__u8 bytes[64];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hello_bytes);
+} hello_scratch SEC(".maps");
+
+static __always_inline struct tls_call *call_under_way(struct task_struct *task)
+{
+	struct tls_call *call = bpf_task_storage_get(&tls_calls, task, 0, 0);
+
+	return call && call->active ? call : NULL;
+}
+
+/* Do these begin a TLS record (RFC 8446, 5.1)? */
+static __always_inline bool is_tls_record(const __u8 *p)
+{
+	return p[0] >= 20 && p[0] <= 23 && p[1] == 3 && p[2] <= 4;
+}
+
+/* At the start of a burst: is this the first of TLS on the connection? Remembers a ClientHello. */
+__noinline int becomes_tls(struct conn *c, struct op *o, __u32 len)
+{
+	__u32 zero = 0;
+	struct hello_bytes *h = bpf_map_lookup_elem(&hello_scratch, &zero);
+	struct tls_hello key = {};
+	struct tls_socket socket = {};
+
+	if (!c || !o || !h || c->tls == TLS_NO || !o->readable || c->buffer.iovcnt || len < 5)
+		return 0;
+	if (bpf_probe_read_user(h->bytes, 5, (void *)c->buffer.base) || !is_tls_record(h->bytes))
+		return 0;
+	if (h->bytes[0] != 22 || len < HELLO_LEN ||
+	    bpf_probe_read_user(h->bytes, HELLO_LEN, (void *)c->buffer.base) || h->bytes[5] != 1)
+		return 1;
+	key.tgid = o->tgid;
+	key.dir = o->dir;
+	__builtin_memcpy(key.random, h->bytes + HELLO_RANDOM, TLS_RANDOM_LEN);
+	socket.conn = c->id;
+	socket.local_port = c->local_port;
+	socket.remote_port = c->remote_port;
+	bpf_map_update_elem(&tls_hellos, &key, &socket, BPF_ANY);
+	return 1;
+}
+
+/* A socket operation of ciphertext: names the socket of the call around it, if there is one. */
+static __always_inline void note_socket(struct conn *c, struct task_struct *task)
+{
+	struct tls_call *call = call_under_way(task);
+
+	if (!call)
+		return;
+	call->conn = c->id;
+	call->local_port = c->local_port;
+	call->remote_port = c->remote_port;
+}
+
+static const struct conn no_conn; /* not on the stack, which is deep here */
+
+static __always_inline struct conn *new_tls_conn(const struct tls_session *key, const struct tls_socket *socket)
+{
+	struct conn *c;
+
+	bpf_map_update_elem(&tls_conns, key, &no_conn, BPF_ANY);
+	c = bpf_map_lookup_elem(&tls_conns, key);
+	if (!c)
+		return NULL;
+	c->id = socket->conn;
+	c->local_port = socket->local_port;
+	c->remote_port = socket->remote_port;
+	c->tls = TLS_YES;
+	return c;
+}
+
+static __always_inline struct tls_socket *socket_of_hello(struct tls_hello *hello, __u32 dir)
+{
+	hello->dir = dir;
+	return bpf_map_lookup_elem(&tls_hellos, hello);
+}
+
+/* By the handshake that this session and a socket have in common. */
+static __noinline struct conn *bind_by_hello(const struct tls_session *key, __u32 layout_index)
+{
+	struct tls_layout *layout = bpf_map_lookup_elem(&tls_layouts, &layout_index);
+	struct tls_hello hello = {.tgid = key->tgid};
+	struct tls_socket *sent, *received;
+	__u64 at = key->session;
+	__u32 i, server = 0;
+
+	if (!layout || !layout->hops)
+		return NULL;
+	for (i = 0; i < TLS_HOPS - 1; i++) {
+		if (i + 1 >= layout->hops)
+			break;
+		if (bpf_probe_read_user(&at, sizeof(at), (void *)(at + layout->client_random[i])))
+			return NULL;
+	}
+	if (bpf_probe_read_user(hello.random, TLS_RANDOM_LEN, (void *)(at + layout->client_random[i])))
+		return NULL;
+	received = socket_of_hello(&hello, DIR_RECV);
+	sent = socket_of_hello(&hello, DIR_SEND);
+	if (sent && received) { /* both ends are in this process */
+		if (!layout->is_server ||
+		    bpf_probe_read_user(&server, sizeof(server), (void *)(key->session + layout->is_server)))
+			return NULL;
+		if (server)
+			sent = NULL;
+	}
+	if (sent)
+		return new_tls_conn(key, sent);
+	return received ? new_tls_conn(key, received) : NULL;
+}
+
+static __always_inline struct conn *tls_conn(const struct tls_session *key, const struct tls_call *call, __u64 cookie)
+{
+	struct conn *c = bpf_map_lookup_elem(&tls_conns, key);
+	struct tls_socket socket = {.conn = call->conn,
+				    .local_port = call->local_port,
+				    .remote_port = call->remote_port};
+
+	if (c && (!call->conn || call->conn == c->id))
+		return c;
+	if (call->conn)
+		return new_tls_conn(key, &socket);
+	return bind_by_hello(key, cookie >> TLS_LAYOUT_SHIFT & (TLS_LAYOUTS - 1));
+}
+
+static __always_inline void tls_call_begins(struct pt_regs *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct tls_call *call = bpf_task_storage_get(&tls_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	__u64 sp = CALL_SP(ctx);
+	__u32 tgid = task->tgid;
+	__u8 yes = 1;
+
+	if (!call)
+		return;
+	/* deeper on the stack than a call that has not ended: within it. Else that one's end was not seen. */
+	if (call->active && sp < call->sp) {
+		if (call->inner < 255)
+			call->inner++;
+		return;
+	}
+	if (!call->known) {
+		call->known = true;
+		if (!bpf_map_lookup_elem(&tls_processes, &tgid)) {
+			bpf_map_update_elem(&tls_processes, &tgid, &yes, BPF_ANY);
+			selection_generation++;
+		}
+	}
+	call->active = true;
+	call->inner = 0;
+	call->sp = sp;
+	call->conn = 0;
+	call->session = CALL_ARG1(ctx);
+	call->buf = CALL_ARG2(ctx);
+	call->len = CALL_ARG3(ctx);
+	call->count_at = CALL_ARG4(ctx);
+}
+
+/* Bytes that a call has moved: 0 if none, or if it is not over. */
+static __always_inline __u32 tls_call_ends(struct tls_call *call, __u64 cookie, int ret)
+{
+	__u64 n = 0;
+
+	if (call->inner) {
+		call->inner--;
+		return 0;
+	}
+	call->active = false;
+	if (cookie & TLS_COUNT) {
+		if (ret != 1 || bpf_probe_read_user(&n, sizeof(n), (void *)call->count_at))
+			return 0;
+	} else if (ret > 0) {
+		n = ret;
+	}
+	return n <= call->len && n < (1U << 31) ? n : 0;
+}
+
+#endif
