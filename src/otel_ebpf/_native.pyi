@@ -5,7 +5,9 @@ Built from src/native; `tests/unit/test_native_stub.py` keeps this file honest.
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Literal, NamedTuple, Self, SupportsBytes, final
+from typing import Literal, NamedTuple, Self, final
+
+from typing_extensions import Buffer
 
 __all__ = [
     "DURATION_BOUNDS_S",
@@ -101,10 +103,10 @@ class ActiveSeries(NamedTuple):
 
 @final
 class Spans:
-    """Encoded spans; `bytes(spans)` copies them out."""
+    """Encoded spans, to be read through the buffer protocol; their memory is used again once all let go of it."""
 
     def __len__(self) -> int: ...
-    def __bytes__(self) -> bytes: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class SpanBatch(NamedTuple):
     """Finished spans of one process: `spans` is a run of encoded `ScopeSpans.spans` fields (tag, length, Span)."""
@@ -127,9 +129,12 @@ def probe_hooks() -> Literal["sock_length", "fexit", "none"]:
     """Which pair of hooks this kernel has; looks only at BTF, loads nothing."""
 
 def encode_traces(
-    batches: Sequence[tuple[bytes, SupportsBytes]], scope_name: str, scope_version: str, schema_url: str
-) -> bytes:
-    """An ExportTraceServiceRequest from (encoded Resource message, SpanBatch.spans) pairs; the spans may be bytes."""
+    batches: Sequence[tuple[bytes, Buffer]], scope_name: str, scope_version: str, schema_url: str
+) -> tuple[list[bytes | Spans], int]:
+    """An ExportTraceServiceRequest from (encoded Resource message, SpanBatch.spans) pairs; the spans may be bytes.
+
+    It comes in parts, the larger runs of spans as they were given, and with the length of all of them.
+    """
 
 @final
 class Session:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, SupportsBytes
+from typing import Final, Protocol
 
 from otel_ebpf import __version__, semconv
 from otel_ebpf.capture.session import Core
@@ -23,6 +23,7 @@ from otel_ebpf.config.settings import Selection, Settings
 from otel_ebpf.discover.selection import Selector
 from otel_ebpf.enrich.process import Enricher, encode_resource
 from otel_ebpf.errors import ConfigError, OutputError
+from otel_ebpf.export.body import Body
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
 from otel_ebpf.export.otlp import OtlpClient, rejected_points, rejected_spans
 from otel_ebpf.export.output import Output
@@ -30,7 +31,7 @@ from otel_ebpf.export.own import own_counters
 from otel_ebpf.export.sender import Delivery, Parcel, Sender
 from otel_ebpf.export.summary import Summary, Totals
 from otel_ebpf.export.terminal import Formatter, LineBudget
-from otel_ebpf.model import Accounting, ActiveSeries, HttpSeries, Line, ProcessInfo
+from otel_ebpf.model import Accounting, ActiveSeries, Encoded, HttpSeries, Line, ProcessInfo
 from otel_ebpf.protocols.registry import HTTP
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ class EncodeTraces(Protocol):
     """`_native.encode_traces`."""
 
     def __call__(
-        self, batches: Sequence[tuple[bytes, SupportsBytes]], scope_name: str, scope_version: str, schema_url: str
-    ) -> bytes: ...
+        self, batches: Sequence[tuple[bytes, Encoded]], scope_name: str, scope_version: str, schema_url: str
+    ) -> tuple[Sequence[Encoded], int]: ...
 
 
 @dataclass(slots=True)
@@ -180,8 +181,8 @@ class _Traces:
             pairs = [(self._watch.resource(batch.process_key), batch.spans) for batch in batches]
             self.sender.submit(Parcel(sum(batch.count for batch in batches), self._encoder(pairs)))
 
-    def _encoder(self, pairs: Sequence[tuple[bytes, SupportsBytes]]) -> Callable[[], bytes]:
-        return lambda: self._encode(pairs, semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
+    def _encoder(self, pairs: Sequence[tuple[bytes, Encoded]]) -> Callable[[], Body]:
+        return lambda: Body(*self._encode(pairs, semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL))
 
 
 class _Metrics:
@@ -239,24 +240,24 @@ class _Metrics:
         series: Sequence[HttpSeries],
         active: Sequence[ActiveSeries],
         ended: Sequence[int],
-    ) -> Callable[[], bytes]:
+    ) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
 
-        def encode() -> bytes:
+        def encode() -> Body:
             # Here, on the sender's thread, after all earlier requests were built.
             for key in ended:
                 self._encoder.forget(key)
-            return self._encoder.request(resources, series, active, now_unix_ns).SerializeToString()
+            return Body.of(self._encoder.request(resources, series, active, now_unix_ns).SerializeToString())
 
         return encode
 
-    def _own_encoder(self, accounting: Accounting) -> Callable[[], bytes]:
+    def _own_encoder(self, accounting: Accounting) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
 
-        def encode() -> bytes:
+        def encode() -> Body:
             request = self._encoder.request({}, (), (), now_unix_ns)
             add_counters(request, self._own, own_counters(accounting), self._start_unix_ns, now_unix_ns)
-            return request.SerializeToString()
+            return Body.of(request.SerializeToString())
 
         return encode
 

@@ -6,7 +6,7 @@ import the core, so they are described here by shape: mypy proves that the core'
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, SupportsBytes
+from typing import Protocol
 
 AttributeValue = str | bool | int | float | Sequence[str]
 Attributes = Mapping[str, AttributeValue]
@@ -131,6 +131,13 @@ class ActiveSeries(Protocol):
     def value(self) -> int: ...
 
 
+class Encoded(Protocol):
+    """Encoded telemetry that a socket can send as it is: bytes, or spans in the core's own memory."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+
 class SpanBatch(Protocol):
     """`count` finished spans of one process, encoded."""
 
@@ -139,7 +146,7 @@ class SpanBatch(Protocol):
     @property
     def count(self) -> int: ...
     @property
-    def spans(self) -> SupportsBytes: ...
+    def spans(self) -> Encoded: ...
 
 
 class ProgramStats(Protocol):

@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use connection::ConnCache;
+pub use queue::SpanBytes;
 pub use records::{
     ActiveSeries, Histogram, HttpSeries, Line, SpanBatch, DURATION_BOUNDS_S, SIZE_BOUNDS,
 };

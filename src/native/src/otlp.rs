@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::common::v1::{any_value, AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::{status::StatusCode, Span as ProtoSpan, Status};
 use prost::Message;
 
-pub use request::{encode_traces, split_spans, TracesRequest};
+pub use request::{encode_traces, split_spans, Part};
 pub use wire::{append_int, append_string};
 
 use crate::redact;

@@ -1,20 +1,24 @@
 //! The core's Python face, `otel_ebpf._native`; src/otel_ebpf/_native.pyi is its description.
 
-use crate::aggregate::{Aggregator, Histogram, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS};
+use crate::aggregate::{
+    Aggregator, Histogram, Settings, SpanBytes, DURATION_BOUNDS_S, SIZE_BOUNDS,
+};
 use crate::drain::{Drain, Shared};
 use crate::exchange::Role;
 use crate::loader::{self, Failure, FailureKind, Layout, Options, Place, Probe, Programs};
-use crate::otlp;
+use crate::otlp::{self, Part};
 use crate::processes::Verdict;
 use crate::stream::Streams;
 use crate::wire::counter;
 use pyo3::exceptions::PyException;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pyo3::IntoPyObjectExt;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::raw::c_int;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -115,9 +119,10 @@ fn optional_histogram<'py>(py: Python<'py>, h: Option<&Histogram>) -> PyResult<B
     h.map_or_else(|| Ok(py.None().into_bound(py)), |h| histogram(py, h))
 }
 
-/// Encoded spans on their way from the queue into a request: not copied until they are written there.
+/// Encoded spans on their way from the queue to a socket, never copied. Their memory goes back to the queue's
+/// pool with the last reference, a memoryview's included.
 #[pyclass(frozen, module = "otel_ebpf._native")]
-struct Spans(Vec<u8>);
+struct Spans(SpanBytes);
 
 #[pymethods]
 impl Spans {
@@ -125,8 +130,29 @@ impl Spans {
         self.0.len()
     }
 
-    fn __bytes__<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.0)
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let bytes: &[u8] = &slf.get().0;
+        // SAFETY: `view` is Python's to fill. It gets a reference to the owner of the bytes, which nobody changes
+        // any more; a wish to write is refused.
+        let filled = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                bytes.as_ptr().cast_mut().cast(),
+                bytes.len() as ffi::Py_ssize_t,
+                1,
+                flags,
+            )
+        };
+        if filled == 0 {
+            Ok(())
+        } else {
+            Err(PyErr::fetch(slf.py()))
+        }
     }
 }
 
@@ -595,13 +621,27 @@ fn encode_traces<'py>(
     scope_name: &str,
     scope_version: &str,
     schema_url: &str,
-) -> PyResult<Bound<'py, PyBytes>> {
+) -> PyResult<(Vec<Bound<'py, PyAny>>, usize)> {
     let borrowed: Vec<(&[u8], &[u8])> = batches.iter().map(|(r, s)| (&r[..], s.bytes())).collect();
-    let request = otlp::TracesRequest::new(&borrowed, scope_name, scope_version, schema_url);
-    PyBytes::new_with(py, request.encoded_len(), |mut out| {
-        request.write(&mut out);
-        Ok(())
-    })
+    let mut length = 0;
+    let mut parts = Vec::new();
+    for part in otlp::encode_traces(&borrowed, scope_name, scope_version, schema_url) {
+        parts.push(match part {
+            Part::Bytes(bytes) => {
+                length += bytes.len();
+                PyBytes::new(py, &bytes).into_any()
+            }
+            Part::Run(place) => {
+                let spans = &batches[place].1;
+                length += spans.bytes().len();
+                match spans {
+                    SpansArgument::Taken(spans) => spans.bind(py).clone().into_any(),
+                    SpansArgument::Bytes(bytes) => bytes.into_bound_py_any(py)?,
+                }
+            }
+        });
+    }
+    Ok((parts, length))
 }
 
 #[pymodule]

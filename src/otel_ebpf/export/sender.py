@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from otel_ebpf.errors import ExportError
+from otel_ebpf.export.body import Body
 from otel_ebpf.export.otlp import OtlpClient
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class Parcel:
     """`items` spans or points; `build` encodes them, on the sender's thread."""
 
     items: int
-    build: Callable[[], bytes]
+    build: Callable[[], Body]
 
 
 @dataclass(frozen=True, slots=True)

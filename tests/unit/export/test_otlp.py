@@ -16,6 +16,7 @@ from tests.unit.backend import Answer, running_backend
 
 from otel_ebpf.config.settings import OtlpTarget
 from otel_ebpf.errors import ConfigError, ExportError, TemporaryExportError
+from otel_ebpf.export.body import Body
 from otel_ebpf.export.otlp import OtlpClient, RetryPolicy, rejected_points, rejected_spans
 from otel_ebpf.export.sender import Delivery, Parcel, Sender
 
@@ -30,35 +31,37 @@ def client(url: str, policy: RetryPolicy = QUICK, hurry: threading.Event | None 
 def test_what_is_sent_arrives_over_one_connection_with_its_headers() -> None:
     with running_backend() as backend:
         sending = client(backend.url, headers=(("api-key", "k"),))
-        assert [sending.send(body) for body in (b"one", b"two", b"")] == [0, 0, 0]
+        assert [sending.send(body) for body in (Body.of(b"one"), Body.of(b"t", b"", b"wo"), Body.of())] == [0, 0, 0]
         assert [request.body for request in backend.requests] == [b"one", b"two", b""]
         assert len({request.connection for request in backend.requests}) == 1
         headers = backend.requests[0].headers
         assert (headers["content-type"], headers["api-key"]) == ("application/x-protobuf", "k")
         assert headers["user-agent"].startswith("otel-ebpf/")
         assert "content-encoding" not in headers
+        assert [request.headers["content-length"] for request in backend.requests] == ["3", "3", "0"]
+        assert not any("transfer-encoding" in request.headers for request in backend.requests)
 
 
 def test_gzip() -> None:
     with running_backend() as backend:
-        client(backend.url, compression="gzip").send(b"x" * 10_000)
+        client(backend.url, compression="gzip").send(Body.of(b"x" * 9_000, b"y" * 1_000))
         assert backend.requests[0].headers["content-encoding"] == "gzip"
         assert int(backend.requests[0].headers["content-length"]) < 200
-        assert backend.requests[0].body == b"x" * 10_000
+        assert backend.requests[0].body == b"x" * 9_000 + b"y" * 1_000
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_backend_that_is_busy_is_tried_again(status: int) -> None:
     with running_backend(Answer(status), Answer(status)) as backend:
-        assert client(backend.url).send(b"x") == 0
-        assert len(backend.requests) == 3
+        assert client(backend.url).send(Body.of(b"one", memoryview(b"two"))) == 0
+        assert [request.body for request in backend.requests] == [b"onetwo"] * 3
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 413, 500, 501])
 def test_any_other_refusal_is_final(status: int) -> None:
     with running_backend(Answer(status, b"because")) as backend:
         with pytest.raises(ExportError, match=f"HTTP {status} because"):
-            client(backend.url).send(b"x")
+            client(backend.url).send(Body.of(b"x"))
         assert len(backend.requests) == 1
 
 
@@ -66,7 +69,7 @@ def test_a_connection_that_the_backend_closed_is_opened_again() -> None:
     with running_backend(Answer(headers={"Connection": "close"})) as backend:
         sending = client(backend.url)
         for _ in range(3):
-            assert sending.send(b"x") == 0
+            assert sending.send(Body.of(b"x")) == 0
         assert len({request.connection for request in backend.requests}) == 2
 
 
@@ -75,13 +78,13 @@ def test_nobody_there_is_given_up_after_a_while() -> None:
         unused.bind(("127.0.0.1", 0))
         began = time.monotonic()
         with pytest.raises(TemporaryExportError, match=r"[Rr]efused"):
-            client(f"http://127.0.0.1:{unused.getsockname()[1]}").send(b"x")
+            client(f"http://127.0.0.1:{unused.getsockname()[1]}").send(Body.of(b"x"))
         assert 0.2 < time.monotonic() - began < 3
 
 
 def test_an_answer_that_takes_too_long_is_a_failure_that_may_pass() -> None:
     with running_backend(Answer(delay_s=0.5)) as backend:
-        assert client(backend.url, timeout_s=0.1).send(b"x") == 0
+        assert client(backend.url, timeout_s=0.1).send(Body.of(b"x")) == 0
         assert len(backend.requests) == 2
 
 
@@ -91,7 +94,7 @@ def test_retry_after_is_honoured(asked: str) -> None:
     text = formatdate(time.time() + 2, usegmt=True) if asked == "date" else asked
     with running_backend(Answer(503, headers={"Retry-After": text})) as backend:
         began = time.monotonic()
-        client(backend.url, RetryPolicy(first_s=0.01, give_up_s=10)).send(b"x")
+        client(backend.url, RetryPolicy(first_s=0.01, give_up_s=10)).send(Body.of(b"x"))
         assert time.monotonic() - began > 0.9
 
 
@@ -99,7 +102,7 @@ def test_partial_success_is_counted_and_told(caplog: pytest.LogCaptureFixture) -
     partial = trace.ExportTracePartialSuccess(rejected_spans=2, error_message="too old")
     body = trace.ExportTraceServiceResponse(partial_success=partial).SerializeToString()
     with running_backend(Answer(body=body)) as backend:
-        assert client(backend.url).send(b"x") == 2
+        assert client(backend.url).send(Body.of(b"x")) == 2
     assert "too old" in caplog.text
 
 
@@ -110,7 +113,7 @@ def test_partial_success_of_metrics() -> None:
 
 def test_an_answer_that_is_no_protobuf_is_success_all_the_same() -> None:
     with running_backend(Answer(body=b'{"partialSuccess":{}}')) as backend:
-        assert client(backend.url).send(b"x") == 0
+        assert client(backend.url).send(Body.of(b"x")) == 0
 
 
 def test_in_a_hurry_there_is_one_attempt_and_no_waiting() -> None:
@@ -118,13 +121,19 @@ def test_in_a_hurry_there_is_one_attempt_and_no_waiting() -> None:
     hurry.set()
     with running_backend(Answer(503), Answer(503)) as backend:
         with pytest.raises(TemporaryExportError):
-            client(backend.url, RetryPolicy(), hurry).send(b"x")
+            client(backend.url, RetryPolicy(), hurry).send(Body.of(b"x"))
         assert len(backend.requests) == 1
 
 
 def test_certificates_that_are_not_there_refuse_to_start() -> None:
     with pytest.raises(ConfigError, match="certificates for https://c/v1/traces"):
         client("https://c", ca_file="/nonexistent.pem")
+
+
+def test_a_host_that_cannot_be_refuses_to_start_without_showing_the_password() -> None:
+    with pytest.raises(ConfigError, match="no place to send to") as refused:
+        client("http://me:secret@a b")
+    assert "secret" not in str(refused.value)
 
 
 # ---- the sender around it ----
@@ -136,7 +145,7 @@ def sender(url: str, policy: RetryPolicy = QUICK, **target: object) -> Sender:
 
 
 def parcel(items: int, body: bytes = b"x") -> Parcel:
-    return Parcel(items, lambda: body)
+    return Parcel(items, lambda: Body.of(body))
 
 
 def test_books_balance_when_all_goes_well() -> None:
@@ -156,7 +165,7 @@ def test_what_is_refused_rejected_or_unbuildable_is_counted_by_reason() -> None:
         sending = sender(backend.url)
         sending.submit(parcel(10))
         sending.submit(parcel(5))
-        sending.submit(Parcel(1, lambda: bytes([256])))
+        sending.submit(Parcel(1, lambda: Body.of(bytes([256]))))
         sending.submit(parcel(1))
         assert sending.drain(5)
         assert sending.delivery() == Delivery(exported=4, dropped={"export_failed": 11, "rejected": 2})
@@ -202,7 +211,7 @@ def test_a_password_in_the_url_is_sent_and_never_shown(caplog: pytest.LogCapture
     with running_backend(Answer(503), Answer(400)) as backend:
         sending = client(backend.url.replace("//", "//me:s%3Acret@"))
         with pytest.raises(ExportError) as refused:
-            sending.send(b"x")
+            sending.send(Body.of(b"x"))
         assert backend.requests[0].headers["authorization"] == "Basic " + base64.b64encode(b"me:s:cret").decode()
     assert "HTTP 503" in caplog.text
     assert "cret" not in caplog.text + str(refused.value)
@@ -230,9 +239,9 @@ def test_https_with_the_backends_own_authority_and_a_client_certificate(certific
     context.verify_mode = ssl.CERT_REQUIRED
     with running_backend(tls=context) as backend:
         own: dict[str, Any] = {"ca_file": cert, "client_certificate_file": cert, "client_key_file": key}
-        assert client(backend.url, **own).send(b"x") == 0
+        assert client(backend.url, **own).send(Body.of(b"x")) == 0
         with pytest.raises(ExportError):
-            client(backend.url, ca_file=cert).send(b"x")
+            client(backend.url, ca_file=cert).send(Body.of(b"x"))
         with pytest.raises(TemporaryExportError, match="CERTIFICATE_VERIFY_FAILED"):
-            client(backend.url).send(b"x")
+            client(backend.url).send(Body.of(b"x"))
         assert [request.body for request in backend.requests] == [b"x"]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::queue::SpanBytes;
 use crate::exchange::Role;
 
 /// Upper bounds of a duration histogram's buckets, in seconds (HTTP semantic conventions).
@@ -95,14 +96,14 @@ pub struct ActiveSeries {
 }
 
 /// `_native.SpanBatch`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SpanBatch {
     /// Whose.
     pub process_key: u64,
     /// How many.
     pub count: u64,
     /// A run of encoded `ScopeSpans.spans` fields.
-    pub spans: Vec<u8>,
+    pub spans: SpanBytes,
 }
 
 /// `_native.Line`.

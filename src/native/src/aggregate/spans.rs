@@ -1,8 +1,11 @@
 //! From an exchange to an encoded span in its process's queue, or to the reason why not.
 
+use std::sync::Arc;
+
 use super::connection::OriginCache;
 use super::origin::forwarded_client;
 use super::process::{Drop, Process};
+use super::queue::Pool;
 use super::records::SpanBatch;
 use super::series::{Method, SeriesFields};
 use super::table::Table;
@@ -15,6 +18,8 @@ use crate::sampling::{self, Budget, Ids, Sampler, FLAG_RANDOM, FLAG_SAMPLED};
 
 /// The shortest span: with less room than this left in the queue there is no need to try.
 const MIN_SPAN_BYTES: usize = 256;
+/// Of a span, apart from what it shares with others, its target and its state: ids, times, keys, a client.
+const MAX_REST_BYTES: usize = 1 << 10;
 
 /// What a span has in common with others.
 pub struct Shared<'a> {
@@ -35,6 +40,7 @@ pub struct Spans {
     queued_bytes: usize,
     /// Slot of the process whose turn it is to be taken from first.
     next_slot: usize,
+    pool: Arc<Pool>,
 }
 
 impl Spans {
@@ -47,6 +53,7 @@ impl Spans {
             max_queued_bytes: settings.span_queue_bytes,
             queued_bytes: 0,
             next_slot: 0,
+            pool: Arc::default(),
         })
     }
 
@@ -132,7 +139,13 @@ impl Spans {
             .series
             .template(shared.series, fields, &process.router);
         let room = self.max_queued_bytes - self.queued_bytes;
-        let added = process.queue.append(room, |out| {
+        // a byte that is not UTF-8 becomes three
+        let longest = template.len()
+            + connection.len()
+            + 3 * http.target.len()
+            + context.trace_state.len()
+            + MAX_REST_BYTES;
+        let added = process.queue.append(&self.pool, room, longest, |out| {
             otlp::append_span(out, [&template, connection], &own)
         });
         if added == 0 {
@@ -144,17 +157,19 @@ impl Spans {
         true
     }
 
-    /// At most `max_bytes` of spans, but at least one.
+    /// At most `max_bytes` of spans, but at least one; of a process whole pieces only, unless the first is too
+    /// large: what is not cut need not be copied.
     pub fn take(&mut self, table: &mut Table, max_bytes: usize) -> Vec<SpanBatch> {
         let mut batches = Vec::new();
         let mut room = max_bytes;
         let first = std::mem::take(&mut self.next_slot);
         'all: for (slot, process) in table.iter_mut_from(first) {
             while !process.queue.is_empty() {
-                let Some((spans, count)) = process.queue.take(room, batches.is_empty()) else {
+                let Some(spans) = process.queue.take(room, batches.is_empty()) else {
                     self.next_slot = slot + 1;
                     break 'all;
                 };
+                let count = spans.count();
                 process.counts.queued -= count;
                 process.counts.taken += count;
                 self.queued_bytes -= spans.len();

@@ -1,89 +1,62 @@
-//! Runs of encoded spans: cut where a span ends, and put into an export request.
-
-use prost::bytes::BufMut;
+//! Runs of encoded spans: cut where a span ends, and put between the other parts of an export request.
 
 use super::wire::{append_bytes, append_varint, varint_len};
 
-/// An ExportTraceServiceRequest from (encoded Resource message, `SpanBatch::spans`) pairs. Neighbours with the
-/// same resource share a ResourceSpans.
-pub struct TracesRequest<'a> {
-    batches: &'a [(&'a [u8], &'a [u8])],
-    scope: Vec<u8>,
-    url: Vec<u8>,
+/// Shorter runs of spans are copied: a part of its own costs a call to send it.
+const MIN_RUN_BYTES: usize = 16 << 10;
+
+/// A piece of an encoded request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Bytes of its own.
+    Bytes(Vec<u8>),
+    /// The spans of the batch at this place, as they are.
+    Run(usize),
 }
 
-impl<'a> TracesRequest<'a> {
-    /// Nothing is encoded yet but what all spans share.
-    pub fn new(
-        batches: &'a [(&'a [u8], &'a [u8])],
-        scope_name: &str,
-        scope_version: &str,
-        schema_url: &str,
-    ) -> Self {
-        let mut scope = Vec::new();
-        append_bytes(&mut scope, 1, scope_name.as_bytes());
-        append_bytes(&mut scope, 2, scope_version.as_bytes());
-        let mut url = Vec::new();
-        if !schema_url.is_empty() {
-            append_bytes(&mut url, 3, schema_url.as_bytes());
-        }
-        Self {
-            batches,
-            scope,
-            url,
-        }
-    }
-
-    /// Bytes that `write` writes.
-    pub fn encoded_len(&self) -> usize {
-        self.resources()
-            .map(|same| field_len(self.lens(same).1))
-            .sum()
-    }
-
-    /// Writes it, the spans copied once. `out` has room for `encoded_len` bytes.
-    pub fn write(&self, out: &mut impl BufMut) {
-        let mut head = Vec::new();
-        for same in self.resources() {
-            let (scope_spans_len, resource_spans_len) = self.lens(same);
-            head.clear();
-            append_head(&mut head, 1, resource_spans_len);
-            append_bytes(&mut head, 1, same[0].0);
-            append_head(&mut head, 2, scope_spans_len);
-            append_bytes(&mut head, 1, &self.scope);
-            out.put_slice(&head);
-            for (_, spans) in same {
-                out.put_slice(spans);
-            }
-            out.put_slice(&self.url);
-            out.put_slice(&self.url);
-        }
-    }
-
-    fn resources(&self) -> impl Iterator<Item = &[(&'a [u8], &'a [u8])]> {
-        self.batches.chunk_by(|a, b| a.0 == b.0)
-    }
-
-    /// Of one ResourceSpans: its ScopeSpans and itself, in bytes without tag and length.
-    fn lens(&self, same: &[(&[u8], &[u8])]) -> (usize, usize) {
-        let spans: usize = same.iter().map(|(_, spans)| spans.len()).sum();
-        let scope_spans = field_len(self.scope.len()) + spans + self.url.len();
-        let resource_spans = field_len(same[0].0.len()) + field_len(scope_spans) + self.url.len();
-        (scope_spans, resource_spans)
-    }
-}
-
-/// A `TracesRequest` as bytes of its own.
+/// An ExportTraceServiceRequest in parts, of (encoded Resource message, `SpanBatch::spans`) pairs. Neighbours
+/// with the same resource share a ResourceSpans. None of the parts is empty.
 pub fn encode_traces(
     batches: &[(&[u8], &[u8])],
     scope_name: &str,
     scope_version: &str,
     schema_url: &str,
-) -> Vec<u8> {
-    let request = TracesRequest::new(batches, scope_name, scope_version, schema_url);
-    let mut out = Vec::with_capacity(request.encoded_len());
-    request.write(&mut out);
-    out
+) -> Vec<Part> {
+    let mut scope = Vec::new();
+    append_bytes(&mut scope, 1, scope_name.as_bytes());
+    append_bytes(&mut scope, 2, scope_version.as_bytes());
+    let mut url = Vec::new();
+    if !schema_url.is_empty() {
+        append_bytes(&mut url, 3, schema_url.as_bytes());
+    }
+
+    let mut parts = Vec::new();
+    let mut bytes = Vec::new();
+    let mut place = 0;
+    for same in batches.chunk_by(|a, b| a.0 == b.0) {
+        let resource = same[0].0;
+        let spans: usize = same.iter().map(|(_, spans)| spans.len()).sum();
+        let scope_spans = field_len(scope.len()) + spans + url.len();
+        let resource_spans = field_len(resource.len()) + field_len(scope_spans) + url.len();
+        append_head(&mut bytes, 1, resource_spans);
+        append_bytes(&mut bytes, 1, resource);
+        append_head(&mut bytes, 2, scope_spans);
+        append_bytes(&mut bytes, 1, &scope);
+        for (_, spans) in same {
+            if spans.len() < MIN_RUN_BYTES {
+                bytes.extend_from_slice(spans);
+            } else {
+                parts.push(Part::Bytes(std::mem::take(&mut bytes)));
+                parts.push(Part::Run(place));
+            }
+            place += 1;
+        }
+        bytes.extend_from_slice(&url);
+        bytes.extend_from_slice(&url);
+    }
+    parts.push(Part::Bytes(bytes));
+    parts.retain(|part| *part != Part::Bytes(Vec::new()));
+    parts
 }
 
 /// Tag, length and content.
@@ -117,4 +90,75 @@ pub fn split_spans(run: &[u8], max_bytes: usize) -> (usize, u64) {
         count += 1;
     }
     (end, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use prost::Message;
+
+    /// `count` spans with names of `len` bytes.
+    fn run(count: usize, len: usize) -> Vec<u8> {
+        let mut span = Vec::new();
+        append_bytes(&mut span, 5, &vec![b'x'; len]);
+        let mut out = Vec::new();
+        for _ in 0..count {
+            append_bytes(&mut out, 2, &span);
+        }
+        out
+    }
+
+    #[test]
+    fn parts_add_up_to_a_request() {
+        let (long, short) = (run(100, 300), run(3, 300));
+        for schema_url in ["", "https://s/1"] {
+            for places in [
+                &[][..],
+                &[&long[..]],
+                &[&short[..]],
+                &[&long[..], &short, &long, &long],
+                &[&short[..], &long, &short, &short],
+            ] {
+                for resources in [["", "", ""], ["", "\x10\x01", "\x10\x02"]] {
+                    let batches: Vec<(&[u8], &[u8])> = places
+                        .iter()
+                        .enumerate()
+                        .map(|(i, spans)| (resources[i / 2].as_bytes(), *spans))
+                        .collect();
+                    let parts = encode_traces(&batches, "scope", "1", schema_url);
+                    let mut whole = Vec::new();
+                    for part in &parts {
+                        let bytes = match part {
+                            Part::Bytes(bytes) => bytes,
+                            Part::Run(place) => batches[*place].1,
+                        };
+                        assert!(!bytes.is_empty());
+                        whole.extend_from_slice(bytes);
+                    }
+                    let runs = parts.iter().filter(|p| matches!(p, Part::Run(_))).count();
+                    assert_eq!(
+                        runs,
+                        places.iter().filter(|p| p.len() == long.len()).count()
+                    );
+
+                    let request = ExportTraceServiceRequest::decode(&whole[..]).unwrap();
+                    let spans: usize = request
+                        .resource_spans
+                        .iter()
+                        .map(|resource| {
+                            assert_eq!(resource.scope_spans.len(), 1);
+                            assert_eq!(resource.schema_url, schema_url);
+                            resource.scope_spans[0].spans.len()
+                        })
+                        .sum();
+                    let expected = places
+                        .iter()
+                        .map(|p| if p.len() == long.len() { 100 } else { 3 });
+                    assert_eq!(spans, expected.sum::<usize>());
+                    assert_eq!(request.encode_to_vec().len(), whole.len());
+                }
+            }
+        }
+    }
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use _native::aggregate::{Aggregator, Settings};
 use _native::conn::ConnInfo;
 use _native::exchange::{Http, Role};
-use _native::otlp::encode_traces;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;

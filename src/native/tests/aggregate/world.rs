@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use _native::aggregate::{Aggregator, HttpSeries, Settings};
 use _native::conn::{Address, ConnInfo, Endpoint};
 use _native::exchange::{Detail, ErrorKind, Exchange, Http, Role};
-use _native::otlp::encode_traces;
+use _native::otlp::{self, Part};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -72,6 +72,22 @@ pub fn send_at(
             detail,
         },
     );
+}
+
+/// An export request whole, as a backend gets it.
+pub fn encode_traces(
+    batches: &[(&[u8], &[u8])],
+    scope_name: &str,
+    scope_version: &str,
+    schema_url: &str,
+) -> Vec<u8> {
+    otlp::encode_traces(batches, scope_name, scope_version, schema_url)
+        .into_iter()
+        .flat_map(|part| match part {
+            Part::Bytes(bytes) => bytes,
+            Part::Run(place) => batches[place].1.to_vec(),
+        })
+        .collect()
 }
 
 pub fn spans(aggregator: &mut Aggregator) -> Vec<Span> {
