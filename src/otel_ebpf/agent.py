@@ -37,8 +37,12 @@ from otel_ebpf.protocols.registry import HTTP
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
-# Backends refuse requests beyond 4 to 20 MB; a megabyte is some 3,000 spans.
-_SPANS_BYTES: Final = 1 << 20
+# Backends refuse requests beyond 4 to 20 MB; this is some 6,000 spans.
+_SPANS_BYTES: Final = 2 << 20
+# A full batch waits so long at most to become a full request: each request costs as much as 1,000 spans.
+_GATHER_S: Final = 0.5
+# The part of a tick in which a backend that keeps up can be given more than one request.
+_MOVE_S: Final = TICK_S / 2
 _SERIES_PER_REQUEST: Final = 2000
 # Without a backend the core's series of ended processes still want to be fetched now and then.
 _READ_EVERY_S: Final = 10.0
@@ -166,20 +170,41 @@ class _Traces:
         self._watch = watch
         self._settings = settings.traces
         self._encode = encode
+        # A core that may hold little is not left to fill up.
+        self._full_bytes = min(_SPANS_BYTES, self._settings.queue_bytes // 2)
         self._due_s = time.monotonic() + self._settings.schedule_delay_s
+        self._gathered_s = 0.0
 
-    def move(self, queued: int, *, everything: bool = False) -> None:
-        """Sends a batch if it is due: `queued` spans are enough, or have waited long enough."""
+    def move(self, counters: Mapping[str, int]) -> None:
+        """Sends what the core holds if it has waited long enough, or is enough for a batch and has waited a little."""
         now_s = time.monotonic()
-        if not everything and (now_s < self._due_s and queued < self._settings.batch_spans):
+        left_bytes = counters.get("spans.queued_bytes", 0)
+        old = now_s >= self._due_s
+        full = counters.get("spans.queued", 0) >= self._settings.batch_spans and (
+            left_bytes >= self._full_bytes or now_s >= self._gathered_s
+        )
+        if not (old or full):
             return
-        self._due_s = now_s + self._settings.schedule_delay_s
-        while everything or self.sender.has_room:
-            batches = self._core.take_spans(_SPANS_BYTES)
-            if not batches:
+        self._due_s, self._gathered_s = now_s + self._settings.schedule_delay_s, now_s + _GATHER_S
+        has_room = self.sender.has_room
+        while has_room and (moved_bytes := self._move_some()):
+            left_bytes -= moved_bytes
+            if not old and left_bytes < self._full_bytes:
                 return
+            has_room = self.sender.await_room(now_s + _MOVE_S - time.monotonic())
+
+    def move_all(self) -> None:
+        """Sends everything that the core holds."""
+        while self._move_some():
+            pass
+
+    def _move_some(self) -> int:
+        """Sends a request, if there is anything to send; returns the bytes of its spans."""
+        batches = self._core.take_spans(_SPANS_BYTES)
+        if batches:
             pairs = [(self._watch.resource(batch.process_key), batch.spans) for batch in batches]
             self.sender.submit(Parcel(sum(batch.count for batch in batches), self._encoder(pairs)))
+        return sum(len(batch.spans) for batch in batches)
 
     def _encoder(self, pairs: Sequence[tuple[bytes, Encoded]]) -> Callable[[], Body]:
         return lambda: Body(*self._encode(pairs, semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL))
@@ -346,7 +371,7 @@ class Agent:
             self._lines.show()
             self._lines.tell_hidden(counters)
         if self._traces:
-            self._traces.move(counters.get("spans.queued", 0))
+            self._traces.move(counters)
         if self._metrics.due():
             self._metrics.read()
             self._metrics.tell(self._accounting(self._core.counters()))
@@ -374,7 +399,7 @@ class Agent:
         if self._lines:
             self._lines.show()
         if traces:
-            traces.move(0, everything=True)
+            traces.move_all()
         metrics.read()
         counters = core.counters()
         programs = core.program_stats() if self._settings.output.stats else None

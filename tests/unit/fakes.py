@@ -1,5 +1,6 @@
 """Stand-ins for what needs a kernel: records as the core makes them, and a core that hands out what it is given."""
 
+import itertools
 import threading
 import time
 from dataclasses import dataclass, field
@@ -126,7 +127,9 @@ class FakeCore:
 
     def take_spans(self, max_bytes: int = 4 << 20) -> list[Spans]:
         with self._lock:
-            taken, self.spans = self.spans, []
+            sizes = itertools.accumulate(len(batch.spans) for batch in self.spans)
+            fit = max(1, sum(size <= max_bytes for size in sizes))
+            taken, self.spans = self.spans[:fit], self.spans[fit:]
             self._taken += sum(batch.count for batch in taken)
         return taken
 
@@ -146,6 +149,7 @@ class FakeCore:
             "requests.seen": self._taken + queued + sum(self.dropped.values()),
             "spans.taken": self._taken,
             "spans.queued": queued,
+            "spans.queued_bytes": sum(len(batch.spans) for batch in self.spans),
             **{f"spans.dropped.{reason}": count for reason, count in self.dropped.items()},
             "records.malformed": 0,
         }

@@ -201,6 +201,34 @@ def test_a_few_spans_wait_for_others_and_many_do_not() -> None:
             eventually(lambda: backend.span_names() == ["a", "b", "c"], "the batch is full")
 
 
+def test_batches_gather_for_a_while_to_become_fewer_requests() -> None:
+    with running_backend() as backend:
+        core = FakeCore()
+        settings = sending_to(
+            backend,
+            OTEL_BSP_SCHEDULE_DELAY="60000",
+            OTEL_BSP_MAX_EXPORT_BATCH_SIZE="1",
+            OTEL_METRICS_EXPORTER="none",
+        )
+        with running(core, settings):
+            for number in range(20):
+                core.spans.append(spans_of(1, str(number)))
+                time.sleep(0.05)
+        assert backend.span_names() == [str(number) for number in range(20)]
+        assert len(backend.requests) <= 4
+
+
+def test_a_backend_that_keeps_up_gets_several_requests_in_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_ebpf.agent._SPANS_BYTES", 10)
+    with running_backend() as backend:
+        core = FakeCore()
+        settings = sending_to(backend, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="1", OTEL_METRICS_EXPORTER="none")
+        with running(core, settings):
+            core.spans += [spans_of(1, f"span {number}") for number in range(40)]
+            eventually(lambda: not core.spans, "all are taken", seconds=3)
+        assert len(backend.requests) == 40
+
+
 def test_new_processes_get_a_verdict_within_a_tick() -> None:
     selection = Selection((Rule(services=("shop",), ports=((80, 80),)),), (Rule(ports=((81, 81),)),))
     core = FakeCore(processes=[Process(1, 0, comm="shop"), Process(2, 0, comm="web")])

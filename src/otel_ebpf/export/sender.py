@@ -18,7 +18,8 @@ from otel_ebpf.export.otlp import OtlpClient
 
 log = logging.getLogger(__name__)
 
-_QUEUE: Final = 4
+# One is sent while one waits; whoever has more waits for room.
+_QUEUE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class Sender:
         """Whether `submit` would leave the queue at its proper length."""
         return len(self._queue) < _QUEUE
 
+    def await_room(self, timeout_s: float) -> bool:
+        """Waits until `has_room`. False if time ran out."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.has_room, timeout_s)
+
     def submit(self, parcel: Parcel) -> None:
         """Queues a parcel, even beyond `has_room`."""
         with self._changed:
@@ -94,17 +100,7 @@ class Sender:
 
     def _run(self) -> None:
         while (parcel := self._next()) is not None:
-            exported, dropped = 0, Counter[str]()
-            try:
-                rejected = min(self._client.send(parcel.build()), parcel.items)
-                exported, dropped["rejected"] = parcel.items - rejected, rejected
-            except ExportError as error:
-                log.warning("%d %s lost: %s", parcel.items, self._name, error)
-                dropped["export_failed"] = parcel.items
-            except Exception:
-                # A thread that died here would stop the signal without a word.
-                log.exception("%d %s lost to a fault of the exporter", parcel.items, self._name)
-                dropped["export_failed"] = parcel.items
+            exported, dropped = self._deliver(parcel)
             with self._changed:
                 if self._abandoned:
                     return
@@ -112,9 +108,26 @@ class Sender:
                 self._dropped.update({reason: count for reason, count in dropped.items() if count})
                 self._pending -= parcel.items
                 self._changed.notify_all()
+            # Its spans' memory is wanted for others while the next parcel is waited for.
+            parcel = None
         self._client.close()
+
+    def _deliver(self, parcel: Parcel) -> tuple[int, Counter[str]]:
+        """How many items arrived, and how many did not, by reason."""
+        try:
+            rejected = min(self._client.send(parcel.build()), parcel.items)
+        except ExportError as error:
+            log.warning("%d %s lost: %s", parcel.items, self._name, error)
+        except Exception:
+            # A thread that died here would stop the signal without a word.
+            log.exception("%d %s lost to a fault of the exporter", parcel.items, self._name)
+        else:
+            return parcel.items - rejected, Counter(rejected=rejected)
+        return 0, Counter(export_failed=parcel.items)
 
     def _next(self) -> Parcel | None:
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
-            return self._queue.popleft() if self._queue else None
+            parcel = self._queue.popleft() if self._queue else None
+            self._changed.notify_all()
+            return parcel

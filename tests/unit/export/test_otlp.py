@@ -184,6 +184,19 @@ def test_a_slow_backend_fills_the_queue_and_holds_up_nobody() -> None:
         assert sending.delivery() == Delivery(exported=6)
 
 
+def test_room_is_waited_for_but_not_for_ever() -> None:
+    with running_backend(Answer(delay_s=0.3)) as backend:
+        sending = sender(backend.url)
+        for _ in range(2):
+            sending.submit(parcel(1))
+        backend.wait_for(1)
+        assert not sending.await_room(0.05)
+        assert not sending.await_room(-1)
+        assert sending.await_room(5)
+        sending.close(5)
+        assert sending.delivery() == Delivery(exported=2)
+
+
 def test_what_is_left_at_the_end_counts_as_dropped() -> None:
     with running_backend(Answer(delay_s=2)) as backend:
         sending = sender(backend.url)
