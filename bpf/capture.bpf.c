@@ -108,6 +108,7 @@ static __always_inline bool port_wanted(const struct conn *c)
 static __noinline int select_conn(struct conn *c, __u32 tgid)
 {
 	__u8 *verdict = bpf_map_lookup_elem(&verdicts, &tgid);
+	__u8 *caller = tls_in_use ? bpf_map_lookup_elem(&tls_processes, &tgid) : NULL;
 	bool yes = verdict ? *verdict == VERDICT_YES : select_unknown;
 
 	c->tgid = tgid;
@@ -115,7 +116,7 @@ static __noinline int select_conn(struct conn *c, __u32 tgid)
 	if (yes && port_filter)
 		yes = port_wanted(c);
 	c->state = yes ? CONN_WATCHED : CONN_UNSELECTED;
-	c->tls_process = tls_in_use && bpf_map_lookup_elem(&tls_processes, &tgid);
+	c->tls_process = caller ? *caller : 0;
 	return 0;
 }
 
@@ -294,7 +295,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
 		     find_buffer(task, c, dir);
 	if (tls_in_use && o.burst_start && (c->tls == TLS_UNKNOWN || c->tls_process)) {
-		if (becomes_tls(c, &o, ret) || (c->tls_process && call_under_way(task))) {
+		if (becomes_tls(c, &o, ret) || (c->tls_process && call_around(c, task))) {
 			c->tls = TLS_YES;
 			c->announced = 0; /* it may have been announced as something else */
 			return on_ciphertext(c, &o, sk, task);
@@ -450,7 +451,13 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 SEC("uprobe.multi")
 int tls_enter(struct pt_regs *ctx)
 {
-	tls_call_begins(ctx);
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+
+	if (cookie & TLS_GO)
+		go_call_begins(ctx, task);
+	else
+		tls_call_begins(ctx, task, cookie);
 	return 0;
 }
 
@@ -458,21 +465,27 @@ SEC("uprobe.multi")
 int tls_exit(struct pt_regs *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct tls_call *call = call_under_way(task);
 	__u64 cookie = bpf_get_attach_cookie(ctx);
+	struct tls_call *call = cookie & TLS_GO ? call_of_go(task, GO_G(ctx)) : call_of_task(task);
 	struct tls_session key = {.tgid = task->tgid};
 	struct op o = {.dir = cookie & TLS_SEND ? DIR_SEND : DIR_RECV, .tgid = task->tgid, .readable = true};
 	struct half *h;
 	struct conn *c;
 	__u32 len;
 
-	if (!call || o.tgid == self_tgid)
+	if (!call || !call->active || o.tgid == self_tgid)
 		return 0;
-	len = tls_call_ends(call, cookie, CALL_RESULT(ctx));
-	if (!len)
+	if (call->inner) {
+		call->inner--;
+		return 0;
+	}
+	len = tls_call_ends(ctx, call, cookie);
+	if (cookie & TLS_NO_DATA ? !call->conn : !len)
 		return 0;
 	key.session = call->session;
 	c = tls_conn(&key, call, cookie);
+	if (cookie & TLS_NO_DATA)
+		return 0;
 	if (!c) {
 		count(COUNT_TLS_UNBOUND);
 		return 0;
@@ -506,10 +519,15 @@ SEC("uprobe.multi")
 int tls_free(struct pt_regs *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct tls_session key = {.tgid = task->tgid, .session = CALL_ARG1(ctx)};
-	struct conn *c = bpf_map_lookup_elem(&tls_conns, &key);
+	__u64 go = GO_ARG1(ctx), other = CALL_ARG1(ctx);
+	struct tls_session key = {.tgid = task->tgid};
 	struct op o = {.dir = DIR_SEND, .tgid = key.tgid};
+	struct conn *c;
 
+	barrier_var(go);
+	barrier_var(other);
+	key.session = bpf_get_attach_cookie(ctx) & TLS_GO ? go : other;
+	c = bpf_map_lookup_elem(&tls_conns, &key);
 	if (!c)
 		return 0;
 	if (c->broken && c->state == CONN_WATCHED) {

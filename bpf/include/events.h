@@ -197,9 +197,14 @@ enum conn_tls {
 
 /* The cookie of a probe: how its function is called, and what the library's objects look like. */
 enum tls_cookie {
-	TLS_SEND = 1 << 0,  /* else it receives */
-	TLS_COUNT = 1 << 1, /* success is 1, and the fourth argument points to the count (SSL_read_ex) */
+	TLS_SEND = 1 << 0,   /* else it receives */
+	TLS_COUNT4 = 1 << 1, /* above 0 is success, and the fourth argument points to the count (SSL_read_ex) */
+	TLS_COUNT5 = 1 << 2, /* the fifth does (SSL_write_ex2) */
+	TLS_NO_DATA = 1 << 3, /* it moves none of the application's bytes (SSL_do_handshake) */
+	TLS_GO = 1 << 4,     /* Go's registers, and goroutines that change threads */
+	TLS_ON_STACK = 1 << 5, /* the result stands on the stack, at the offset in the cookie's upper half */
 	TLS_LAYOUT_SHIFT = 8, /* index into `tls_layouts`, 0: none */
+	TLS_STACK_SHIFT = 32,
 };
 
 #define TLS_HOPS 3

@@ -238,8 +238,14 @@ struct mmsghdr {
 #define CALL_ARG2(ctx) ((ctx)->si)
 #define CALL_ARG3(ctx) ((ctx)->dx)
 #define CALL_ARG4(ctx) ((ctx)->cx)
+#define CALL_ARG5(ctx) ((ctx)->r8)
 #define CALL_RESULT(ctx) ((ctx)->ax)
 #define CALL_SP(ctx) ((ctx)->sp)
+/* Go's ABIInternal; the goroutine's register holds it at system calls too */
+#define GO_ARG1(ctx) ((ctx)->ax)
+#define GO_ARG2(ctx) ((ctx)->bx)
+#define GO_ARG3(ctx) ((ctx)->cx)
+#define GO_G(regs) ((regs)->r14)
 
 #define SYS_NR(regs) ((long)(regs)->orig_ax)
 #define SYS_ARG2(regs) ((regs)->si)
@@ -263,8 +269,13 @@ enum {
 #define CALL_ARG2(ctx) (((struct user_pt_regs *)(ctx))->regs[1])
 #define CALL_ARG3(ctx) (((struct user_pt_regs *)(ctx))->regs[2])
 #define CALL_ARG4(ctx) (((struct user_pt_regs *)(ctx))->regs[3])
+#define CALL_ARG5(ctx) (((struct user_pt_regs *)(ctx))->regs[4])
 #define CALL_RESULT(ctx) (((struct user_pt_regs *)(ctx))->regs[0])
 #define CALL_SP(ctx) (((struct user_pt_regs *)(ctx))->sp)
+#define GO_ARG1(ctx) CALL_ARG1(ctx)
+#define GO_ARG2(ctx) CALL_ARG2(ctx)
+#define GO_ARG3(ctx) CALL_ARG3(ctx)
+#define GO_G(regs) (((struct user_pt_regs *)(regs))->regs[28])
 
 #define SYS_NR(regs) ((long)(regs)->syscallno)
 #define SYS_ARG2(regs) ((regs)->regs[1])

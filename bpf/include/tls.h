@@ -53,6 +53,20 @@ struct tls_session {
 	__u32 pad;
 };
 
+struct go_routine {
+	__u64 g;
+	__u32 tgid;
+	__u32 pad;
+};
+
+/* A call under way in a goroutine. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct go_routine);
+	__type(value, struct tls_call);
+} go_calls SEC(".maps");
+
 /* The plaintext's side of a connection; `id` is the socket's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -62,7 +76,12 @@ struct {
 	__type(value, struct conn);
 } tls_conns SEC(".maps");
 
-/* tgids that called a probed library: their sockets may change to TLS at any time. */
+enum tls_caller {
+	CALLER_TASK = 1,
+	CALLER_GO = 2,
+};
+
+/* tgids that called a probed library, and who in them does: their sockets may change to TLS at any time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -109,10 +128,28 @@ struct {
 	__type(value, struct hello_bytes);
 } hello_scratch SEC(".maps");
 
-static __always_inline struct tls_call *call_under_way(struct task_struct *task)
+static __always_inline struct tls_call *call_of_task(struct task_struct *task)
 {
-	struct tls_call *call = bpf_task_storage_get(&tls_calls, task, 0, 0);
+	return bpf_task_storage_get(&tls_calls, task, 0, 0);
+}
 
+static __always_inline struct tls_call *call_of_go(struct task_struct *task, __u64 g)
+{
+	struct go_routine key = {.g = g, .tgid = task->tgid};
+
+	return bpf_map_lookup_elem(&go_calls, &key);
+}
+
+/* The call within which a socket operation is. */
+static __always_inline struct tls_call *call_around(const struct conn *c, struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct tls_call *call = NULL;
+
+	if (c->tls_process & CALLER_GO)
+		call = call_of_go(task, GO_G(regs));
+	if ((!call || !call->active) && c->tls_process & CALLER_TASK)
+		call = call_of_task(task);
 	return call && call->active ? call : NULL;
 }
 
@@ -150,7 +187,7 @@ __noinline int becomes_tls(struct conn *c, struct op *o, __u32 len)
 /* A socket operation of ciphertext: names the socket of the call around it, if there is one. */
 static __always_inline void note_socket(struct conn *c, struct task_struct *task)
 {
-	struct tls_call *call = call_under_way(task);
+	struct tls_call *call = call_around(c, task);
 
 	if (!call)
 		return;
@@ -229,13 +266,43 @@ static __always_inline struct conn *tls_conn(const struct tls_session *key, cons
 	return bind_by_hello(key, cookie >> TLS_LAYOUT_SHIFT & (TLS_LAYOUTS - 1));
 }
 
-static __always_inline void tls_call_begins(struct pt_regs *ctx)
+static const struct tls_call no_call;
+
+static __always_inline void note_caller(__u32 tgid, __u8 caller)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	__u8 *known = bpf_map_lookup_elem(&tls_processes, &tgid);
+
+	if (known && *known & caller)
+		return;
+	if (known)
+		caller |= *known;
+	bpf_map_update_elem(&tls_processes, &tgid, &caller, BPF_ANY);
+	selection_generation++;
+}
+
+static __always_inline void go_call_begins(struct pt_regs *ctx, struct task_struct *task)
+{
+	struct go_routine key = {.g = GO_G(ctx), .tgid = task->tgid};
+	struct tls_call *call = bpf_map_lookup_elem(&go_calls, &key);
+
+	if (!call) {
+		note_caller(task->tgid, CALLER_GO);
+		bpf_map_update_elem(&go_calls, &key, &no_call, BPF_ANY);
+		call = bpf_map_lookup_elem(&go_calls, &key);
+		if (!call)
+			return;
+	}
+	call->active = true;
+	call->conn = 0;
+	call->session = GO_ARG1(ctx);
+	call->buf = GO_ARG2(ctx);
+	call->len = GO_ARG3(ctx);
+}
+
+static __always_inline void tls_call_begins(struct pt_regs *ctx, struct task_struct *task, __u64 cookie)
+{
 	struct tls_call *call = bpf_task_storage_get(&tls_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	__u64 sp = CALL_SP(ctx);
-	__u32 tgid = task->tgid;
-	__u8 yes = 1;
+	__u64 sp = CALL_SP(ctx), fourth = CALL_ARG4(ctx), fifth = CALL_ARG5(ctx);
 
 	if (!call)
 		return;
@@ -247,10 +314,7 @@ static __always_inline void tls_call_begins(struct pt_regs *ctx)
 	}
 	if (!call->known) {
 		call->known = true;
-		if (!bpf_map_lookup_elem(&tls_processes, &tgid)) {
-			bpf_map_update_elem(&tls_processes, &tgid, &yes, BPF_ANY);
-			selection_generation++;
-		}
+		note_caller(task->tgid, CALLER_TASK);
 	}
 	call->active = true;
 	call->inner = 0;
@@ -259,26 +323,25 @@ static __always_inline void tls_call_begins(struct pt_regs *ctx)
 	call->session = CALL_ARG1(ctx);
 	call->buf = CALL_ARG2(ctx);
 	call->len = CALL_ARG3(ctx);
-	call->count_at = CALL_ARG4(ctx);
+	barrier_var(fourth); /* or the choice is made between places in the context, which the verifier does not allow */
+	barrier_var(fifth);
+	call->count_at = cookie & TLS_COUNT5 ? fifth : fourth;
 }
 
-/* Bytes that a call has moved: 0 if none, or if it is not over. */
-static __always_inline __u32 tls_call_ends(struct tls_call *call, __u64 cookie, int ret)
+/* Bytes that a call has moved, which is over with this; 0 if none. */
+static __always_inline __u32 tls_call_ends(struct pt_regs *ctx, struct tls_call *call, __u64 cookie)
 {
-	__u64 n = 0;
+	__s64 n = (int)CALL_RESULT(ctx);
 
-	if (call->inner) {
-		call->inner--;
-		return 0;
-	}
 	call->active = false;
-	if (cookie & TLS_COUNT) {
-		if (ret != 1 || bpf_probe_read_user(&n, sizeof(n), (void *)call->count_at))
+	if (cookie & TLS_ON_STACK) {
+		if (bpf_probe_read_user(&n, sizeof(n), (void *)(CALL_SP(ctx) + (cookie >> TLS_STACK_SHIFT))))
 			return 0;
-	} else if (ret > 0) {
-		n = ret;
+	} else if (cookie & (TLS_COUNT4 | TLS_COUNT5)) {
+		if (n <= 0 || bpf_probe_read_user(&n, sizeof(n), (void *)call->count_at))
+			return 0;
 	}
-	return n <= call->len && n < (1U << 31) ? n : 0;
+	return n > 0 && n <= call->len && n < (1LL << 31) ? n : 0;
 }
 
 #endif

@@ -176,22 +176,26 @@ class Session:
     def add_probes(
         self,
         path: str | PathLike[str],
-        probes: Sequence[tuple[Literal["enter", "exit", "free"], int, bool, bool, bool]],
+        probes: Sequence[tuple[Literal["enter", "exit", "free"], int, str, int | None, bool]],
         *,
         client_random: Sequence[int] = ...,
         is_server: int = 0,
     ) -> int:
         """Attaches probes to a TLS library's functions, for all processes that map the file; returns their number.
 
-        Each probe: its place, its offset in the file, whether the function sends, whether it returns 1 for success
-        and the count where its fourth argument points, and whether the offset is the function's start and the probe
-        is to hit at its return. `client_random`: offsets from a session object to the ClientHello's random, each
-        but the last to a pointer; `is_server`: offset of an int that servers set. Raises NativeError.
+        Each probe: its place; its offset in the file; what the function does, in words: "receive" or "send", "no-data"
+        if it moves none of the application's bytes, "count4" or "count5" if that argument points to the count and the
+        result is above zero for success, "go" for Go's calls; the offset from the stack pointer at which the result
+        stands, if not in the result's register; whether it is a return probe. `client_random`: offsets from a session
+        object to the ClientHello's random, each but the last to a pointer; `is_server`: offset of an int that servers
+        set. Raises NativeError.
         """
     def remove_probes(self, number: int) -> bool:
         """Detaches what `add_probes` attached. False: there is no such number."""
+    def take_tls_users(self) -> list[int]:
+        """Keys of processes with a socket on which TLS began since the last call."""
     def wait(self, timeout_s: float) -> bool:
-        """Blocks (without the GIL) until there are processes to take or the time is over, which is False."""
+        """Blocks (without the GIL) until there are processes or TLS users to take; False: the time is over."""
     def take_processes(self) -> list[Process]:
         """Processes met since the last call: each wants a verdict."""
     def take_exits(self) -> list[int]:

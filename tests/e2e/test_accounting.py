@@ -136,10 +136,10 @@ def test_a_full_ring_loses_spans_and_no_count(run_agent: RunAgent, web: Server, 
 
 def test_a_full_ring_heals(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text(CONFIG.format(capture="ring_bytes: 16384", port=web.port))
+    file.write_text(CONFIG.format(capture="ring_bytes: 65536", port=web.port))
     with run_agent("--config", str(file)) as agent:
-        clients.wrk(f"{web.url}/quiet", seconds=1, connections=64)
-        time.sleep(0.5)
+        clients.wrk(f"{web.url}/quiet", seconds=2, connections=64)
+        time.sleep(0.5)  # what follows fits even if nobody reads meanwhile
         done = clients.curl(web, [Ask("GET", f"/hello?t={tag}")] * 20)
         assert agent.end() == 0
         assert len(agent.spans([done.pid], CLIENT, tag)) == 20

@@ -3,11 +3,13 @@
 import itertools
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 
+from otel_ebpf.capture.session import Place
 from otel_ebpf.model import PortRange, ProgramStats
 
 
@@ -95,6 +97,8 @@ class FakeCore:
     series: list[Series] = field(default_factory=list)
     active: list[Active] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
+    tls_users: list[int] = field(default_factory=list)
+    probed: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     verdicts: dict[int, tuple[bool, list[PortRange] | None, list[PortRange] | None]] = field(default_factory=dict)
     closed: bool = False
@@ -110,6 +114,25 @@ class FakeCore:
         exclude_ports: list[PortRange] | None = None,
     ) -> None:
         self.verdicts[process_key] = (selected, include_ports, exclude_ports)
+
+    def add_probes(
+        self,
+        path: str,
+        probes: Sequence[tuple[Place, int, str, int | None, bool]],
+        *,
+        client_random: Sequence[int] = (),
+        is_server: int = 0,
+    ) -> int:
+        self.probed.append(path)
+        return len(self.probed)
+
+    def remove_probes(self, number: int) -> bool:
+        self.probed[number - 1] = ""
+        return True
+
+    def take_tls_users(self) -> list[int]:
+        taken, self.tls_users = self.tls_users, []
+        return taken
 
     def wait(self, timeout_s: float) -> bool:
         deadline_s = time.monotonic() + timeout_s

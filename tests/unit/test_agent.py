@@ -167,7 +167,7 @@ def test_books_balance_with_a_backend_that_refuses() -> None:
 
 
 def test_books_balance_with_a_backend_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otel_ebpf.agent._END_TRACES_S", 0.3)
+    monkeypatch.setattr("otel_ebpf.agent.agent._END_TRACES_S", 0.3)
     with running_backend(Answer(delay_s=3)) as backend:
         core = FakeCore(spans=[spans_of(1, "a", "b")])
         began = time.monotonic()
@@ -219,7 +219,7 @@ def test_batches_gather_for_a_while_to_become_fewer_requests() -> None:
 
 
 def test_a_backend_that_keeps_up_gets_several_requests_in_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otel_ebpf.agent._SPANS_BYTES", 10)
+    monkeypatch.setattr("otel_ebpf.agent.agent._SPANS_BYTES", 10)
     with running_backend() as backend:
         core = FakeCore()
         settings = sending_to(backend, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="1", OTEL_METRICS_EXPORTER="none")
@@ -296,8 +296,8 @@ def test_a_core_that_fails_is_closed_all_the_same() -> None:
 
 
 def test_processes_that_ended_are_forgotten_but_not_their_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otel_ebpf.agent._READ_EVERY_S", 0.05)
-    monkeypatch.setattr("otel_ebpf.agent._LINGER_S", 0.1)
+    monkeypatch.setattr("otel_ebpf.agent.agent._READ_EVERY_S", 0.05)
+    monkeypatch.setattr("otel_ebpf.agent.watch._LINGER_S", 0.1)
     core = FakeCore(processes=[Process(1, 0, comm="curl")], series=[Series(1)])
     with running(core, Settings()) as run:
         eventually(lambda: run.agent._metrics.totals._live, "its series are read")

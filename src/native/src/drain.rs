@@ -39,7 +39,7 @@ pub struct Shared {
 #[derive(Default)]
 struct Progress {
     rounds: u64,
-    /// There are processes to take.
+    /// There are processes, or TLS users, to take.
     fresh: bool,
 }
 
@@ -247,7 +247,7 @@ impl Drain {
             (
                 streams.take_strangers(),
                 streams.take_forgot(),
-                streams.processes.has_fresh(),
+                streams.has_news(),
             )
         };
         for conn in strangers {

@@ -9,7 +9,7 @@ use crate::loader::{self, Failure, FailureKind, Layout, Options, Place, Probe, P
 use crate::otlp::{self, Part};
 use crate::processes::Verdict;
 use crate::stream::Streams;
-use crate::wire::counter;
+use crate::wire::{counter, tls_cookie};
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -183,25 +183,37 @@ struct Session {
 }
 
 type Ports = Vec<(u16, u16)>;
-type ProbeArgument = (String, usize, bool, bool, bool);
+type ProbeArgument = (String, usize, String, Option<u32>, bool);
 
-fn probe((place, offset, sends, counts_apart, at_return): ProbeArgument) -> PyResult<Probe> {
+fn probe((place, offset, call, result_at, at_return): ProbeArgument) -> PyResult<Probe> {
+    let argument = |message: String| raise(Failure::new(FailureKind::Argument, message));
     let place = match place.as_str() {
         "enter" => Place::Enter,
         "exit" => Place::Exit,
         "free" => Place::Free,
-        other => {
-            return Err(raise(Failure::new(
-                FailureKind::Argument,
-                format!("a probe's place is {other:?}; it must be 'enter', 'exit' or 'free'"),
-            )))
-        }
+        other => return Err(argument(format!("a probe's place is {other:?}"))),
     };
+    let mut flags = 0;
+    for word in call.split_whitespace() {
+        flags |= match word {
+            "receive" => 0,
+            "send" => tls_cookie::TLS_SEND.0,
+            "count4" => tls_cookie::TLS_COUNT4.0,
+            "count5" => tls_cookie::TLS_COUNT5.0,
+            "no-data" => tls_cookie::TLS_NO_DATA.0,
+            "go" => tls_cookie::TLS_GO.0,
+            other => return Err(argument(format!("a call is {other:?}"))),
+        };
+    }
+    let mut call = u64::from(flags);
+    if let Some(at) = result_at {
+        call |= u64::from(tls_cookie::TLS_ON_STACK.0);
+        call |= u64::from(at) << tls_cookie::TLS_STACK_SHIFT.0;
+    }
     Ok(Probe {
         place,
         offset,
-        sends,
-        counts_apart,
+        call,
         at_return,
     })
 }
@@ -321,7 +333,7 @@ impl Session {
         });
     }
 
-    /// `probes`: (place, offset, sends, counts_apart, at_return) each.
+    /// `probes`: (place, offset, call, result_at, at_return) each.
     #[pyo3(signature = (path, probes, *, client_random = Vec::new(), is_server = 0))]
     fn add_probes(
         &self,
@@ -374,6 +386,10 @@ impl Session {
                 shapes::process(py, fields)
             })
             .collect()
+    }
+
+    fn take_tls_users(&self, py: Python<'_>) -> Vec<u64> {
+        py.detach(|| self.shared.streams().take_tls_users())
     }
 
     fn take_exits(&self, py: Python<'_>) -> Vec<u64> {

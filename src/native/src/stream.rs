@@ -295,6 +295,8 @@ pub struct Streams {
     /// Connections with held segments.
     holding: Vec<u64>,
     forgot: bool,
+    /// Processes with a socket on which TLS began.
+    tls_users: FxHashSet<u64>,
     /// When idle connections may be looked for again.
     forget_ns: u64,
     /// Ended processes whose connections may still have something to say, by time of death.
@@ -314,6 +316,7 @@ impl Streams {
             strangers: Vec::new(),
             holding: Vec::new(),
             forgot: false,
+            tls_users: FxHashSet::default(),
             forget_ns: 0,
             dying: VecDeque::new(),
         }
@@ -339,6 +342,9 @@ impl Streams {
             self.forget_pending(id, ts_ns);
         }
         info.process_key = key;
+        if info.encrypted {
+            self.tls_users.insert(key);
+        }
         self.counters.connections += 1;
         if self.conns.len() >= MAX_CONNECTIONS && ts_ns >= self.forget_ns {
             self.forget_ns = ts_ns + FORGET_NS;
@@ -674,6 +680,16 @@ impl Streams {
     /// Connections that the kernel side need not follow any longer.
     pub fn take_strangers(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.strangers)
+    }
+
+    /// Processes with a socket on which TLS began since the last call.
+    pub fn take_tls_users(&mut self) -> Vec<u64> {
+        self.tls_users.drain().collect()
+    }
+
+    /// Is there a process to be described, or one whose TLS library is to be found?
+    pub fn has_news(&self) -> bool {
+        self.processes.has_fresh() || !self.tls_users.is_empty()
     }
 
     /// Were live connections forgotten since the last call?

@@ -5,7 +5,7 @@ proves that `_native.Session` fits it.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from otel_ebpf import _native
 from otel_ebpf.config.settings import Settings
@@ -13,6 +13,9 @@ from otel_ebpf.errors import AgentError, CaptureError, PermissionDenied
 from otel_ebpf.model import ActiveSeries, HttpSeries, Line, PortRange, Process, ProgramStats, SpanBatch
 
 encode_traces = _native.encode_traces
+NativeError = _native.NativeError
+
+Place = Literal["enter", "exit", "free"]
 
 # The core drops lines beyond this many; the terminal shows no more than that in a second anyway.
 _LINE_QUEUE = 2000
@@ -30,6 +33,16 @@ class Core(Protocol):
         include_ports: list[PortRange] | None = None,
         exclude_ports: list[PortRange] | None = None,
     ) -> None: ...
+    def add_probes(
+        self,
+        path: str,
+        probes: Sequence[tuple[Place, int, str, int | None, bool]],
+        *,
+        client_random: Sequence[int] = ...,
+        is_server: int = ...,
+    ) -> int: ...
+    def remove_probes(self, number: int) -> bool: ...
+    def take_tls_users(self) -> Sequence[int]: ...
     def wait(self, timeout_s: float) -> bool: ...
     def take_processes(self) -> Sequence[Process]: ...
     def take_exits(self) -> Sequence[int]: ...

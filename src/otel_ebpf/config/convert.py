@@ -41,7 +41,7 @@ def to_settings(file: schema.FileModel) -> Settings:
         traces=_traces(file, ours, capture),
         metrics=_metrics(file, ours),
         http=Http(**(ours.http or schema.HttpModel()).model_dump()),
-        capture=Capture(ring_bytes=capture.ring_bytes),
+        capture=Capture(tls=capture.tls, ring_bytes=capture.ring_bytes),
         output=Output(**(ours.output or schema.OutputModel()).model_dump()),
         resource=_resource(file.resource),
         command_args=ours.command_args,

@@ -69,6 +69,7 @@ class HttpModel(Model):
 
 
 class CaptureModel(Model):
+    tls: bool = True
     ring_bytes: Annotated[int, AfterValidator(_ring_size)] = 4 << 20
     span_queue_bytes: Positive = 16 << 20
 

@@ -97,8 +97,9 @@ class Http:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """`ring_bytes` is a power of two and a multiple of the page."""
+    """`ring_bytes` is a power of two and a multiple of the page. `tls`: what is inside TLS is seen too."""
 
+    tls: bool = True
     ring_bytes: int = 4 << 20
 
 

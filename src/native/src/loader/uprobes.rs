@@ -29,23 +29,10 @@ pub struct Probe {
     pub place: Place,
     /// Into the file.
     pub offset: usize,
-    /// The function sends; else it receives.
-    pub sends: bool,
-    /// It returns 1 for success, and writes the count where its fourth argument points.
-    pub counts_apart: bool,
-    /// `offset` is a function's start, and the probe is to hit when it returns.
+    /// What the function does and how it is called: `enum tls_cookie` without a layout.
+    pub call: u64,
+    /// A return probe: `offset` is where the stack still ends with the return address.
     pub at_return: bool,
-}
-
-impl Probe {
-    fn cookie(self, layout: u32) -> u64 {
-        let bit = |set: bool, bit: tls_cookie| if set { bit.0 } else { 0 };
-        u64::from(
-            bit(self.sends, tls_cookie::TLS_SEND)
-                | bit(self.counts_apart, tls_cookie::TLS_COUNT)
-                | layout << tls_cookie::TLS_LAYOUT_SHIFT.0,
-        )
-    }
 }
 
 /// Where a session object has what names its connection.
@@ -84,7 +71,9 @@ impl Programs {
         for probe in probes {
             let group = groups.entry((probe.place, probe.at_return)).or_default();
             group.0.push(probe.offset);
-            group.1.push(probe.cookie(layout));
+            group
+                .1
+                .push(probe.call | u64::from(layout) << tls_cookie::TLS_LAYOUT_SHIFT.0);
         }
         let mut links = Vec::new();
         for ((place, at_return), (offsets, cookies)) in groups {

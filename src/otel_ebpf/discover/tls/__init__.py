@@ -3,5 +3,16 @@
 from otel_ebpf.discover.tls.describe import describe
 from otel_ebpf.discover.tls.findings import Attachment, Finding, Place, Probe, Refusal, TlsReport
 from otel_ebpf.discover.tls.inspect import Inspector
+from otel_ebpf.discover.tls.system import system_libraries
 
-__all__ = ["Attachment", "Finding", "Inspector", "Place", "Probe", "Refusal", "TlsReport", "describe"]
+__all__ = [
+    "Attachment",
+    "Finding",
+    "Inspector",
+    "Place",
+    "Probe",
+    "Refusal",
+    "TlsReport",
+    "describe",
+    "system_libraries",
+]

@@ -12,16 +12,16 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from otel_ebpf import __version__, semconv
+from otel_ebpf.agent.tls import TlsProbes
+from otel_ebpf.agent.watch import Watch, selects
 from otel_ebpf.capture.session import Core
 from otel_ebpf.config.settings import Selection, Settings
-from otel_ebpf.discover.selection import Selector
-from otel_ebpf.enrich.process import Enricher, encode_resource
+from otel_ebpf.enrich.process import Enricher
 from otel_ebpf.errors import ConfigError, OutputError
 from otel_ebpf.export.body import Body
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
@@ -31,7 +31,7 @@ from otel_ebpf.export.own import own_counters
 from otel_ebpf.export.sender import Delivery, Parcel, Sender
 from otel_ebpf.export.summary import Summary, Totals
 from otel_ebpf.export.terminal import Formatter, LineBudget
-from otel_ebpf.model import Accounting, ActiveSeries, Encoded, HttpSeries, Line, ProcessInfo
+from otel_ebpf.model import Accounting, ActiveSeries, Encoded, HttpSeries, Line
 from otel_ebpf.protocols.registry import HTTP
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ _MOVE_S: Final = TICK_S / 2
 _SERIES_PER_REQUEST: Final = 2000
 # Without a backend the core's series of ended processes still want to be fetched now and then.
 _READ_EVERY_S: Final = 10.0
-_LINGER_S: Final = 5.0
 _END_TRACES_S: Final = 8.0
 _END_METRICS_S: Final = 4.0
 
@@ -68,65 +67,10 @@ class Control:
     end_at_s: float = float("inf")  # on the monotonic clock
 
 
-class _Watch:
-    """The processes that the core met: who they are, and whether they are watched."""
-
-    def __init__(self, core: Core, enricher: Enricher, selection: Selection) -> None:
-        self.infos: dict[int, ProcessInfo] = {}
-        self._core = core
-        self._enricher = enricher
-        self._selector = Selector(selection)
-        self._unknown = encode_resource({semconv.SERVICE_NAME: "unknown_service"}).encoded
-        self._ended: deque[tuple[float, int]] = deque()
-
-    def meet(self) -> None:
-        """Describes new processes and gives each its verdict."""
-        for process in self._core.take_processes():
-            info = self._enricher.describe(process)
-            self.infos[info.key] = info
-            self._judge(info)
-
-    def reselect(self, selection: Selection) -> None:
-        """New rules, for the processes that are there as well."""
-        self._selector = Selector(selection)
-        for info in self.infos.values():
-            self._judge(info)
-
-    def ended(self, key: int, now_s: float) -> None:
-        """A process ended. Its description stays for a while: lines of it may still be queued."""
-        self._ended.append((now_s, key))
-
-    def forget(self, now_s: float) -> None:
-        """Lets go of who ended long enough ago."""
-        while self._ended and now_s - self._ended[0][0] > _LINGER_S:
-            self.infos.pop(self._ended.popleft()[1], None)
-
-    def resource(self, key: int) -> bytes:
-        """Encoded resource of a process."""
-        info = self.infos.get(key)
-        return info.resource.encoded if info else self._unknown
-
-    def _judge(self, info: ProcessInfo) -> None:
-        verdict = self._selector.verdict(info)
-        log.debug(
-            "%s (pid %d) %s: %s",
-            info.service_name,
-            info.pid,
-            "watched" if verdict.selected else "left alone",
-            verdict.why,
-        )
-        self._core.set_verdict(
-            info.key,
-            verdict.selected,
-            None if verdict.include_ports is None else list(verdict.include_ports),
-            list(verdict.exclude_ports) or None,
-        )
-
-
 class _Lines:
     """Shows requests as they come, as many as people (and terminals) can take."""
 
-    def __init__(self, core: Core, watch: _Watch, output: Output, format_line: Formatter) -> None:
+    def __init__(self, core: Core, watch: Watch, output: Output, format_line: Formatter) -> None:
         self.shown = 0
         self._core = core
         self._watch = watch
@@ -164,7 +108,7 @@ class _Lines:
 class _Traces:
     """Moves spans from the core to their backend."""
 
-    def __init__(self, core: Core, watch: _Watch, sender: Sender, settings: Settings, encode: EncodeTraces) -> None:
+    def __init__(self, core: Core, watch: Watch, sender: Sender, settings: Settings, encode: EncodeTraces) -> None:
         self.sender = sender
         self._core = core
         self._watch = watch
@@ -213,7 +157,7 @@ class _Traces:
 class _Metrics:
     """Reads the core's series each interval, for the summary and for the backend if there is one."""
 
-    def __init__(self, core: Core, watch: _Watch, sender: Sender | None, settings: Settings, own: bytes) -> None:
+    def __init__(self, core: Core, watch: Watch, sender: Sender | None, settings: Settings, own: bytes) -> None:
         self.sender = sender
         self.totals = Totals()
         self._core = core
@@ -318,7 +262,8 @@ class Agent:
         self._started_s = time.monotonic()
         enricher = Enricher(dict(settings.resource), command_args=settings.command_args)
         own = enricher.agent_resource(os.getpid())
-        self._watch = _Watch(core, enricher, settings.selection)
+        self._tls = TlsProbes(core, selects(settings.selection)) if settings.capture.tls else None
+        self._watch = Watch(core, enricher, settings.selection, self._tls)
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
         self._traces = self._open_traces(encode_traces)
         self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded)
@@ -347,6 +292,8 @@ class Agent:
                 broken = error
             summary = self._finish()
         finally:
+            if self._tls:
+                self._tls.close()
             self._core.close()
         if broken:
             raise broken
