@@ -448,61 +448,29 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	return 0;
 }
 
-SEC("uprobe.multi")
-int tls_enter(struct pt_regs *ctx)
+/* What a call of a TLS library moved, or is about to. */
+static __always_inline int on_plaintext(struct conn *c, const struct tls_call *call, __u64 cookie, __u32 tgid, __u32 len)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 cookie = bpf_get_attach_cookie(ctx);
+	struct op o = {.dir = cookie & TLS_SEND ? DIR_SEND : DIR_RECV, .tgid = tgid, .readable = true};
+	struct half *h = &c->half[o.dir & 1];
 
-	if (cookie & TLS_GO)
-		go_call_begins(ctx, task);
-	else
-		tls_call_begins(ctx, task, cookie);
-	return 0;
-}
-
-SEC("uprobe.multi")
-int tls_exit(struct pt_regs *ctx)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 cookie = bpf_get_attach_cookie(ctx);
-	struct tls_call *call = cookie & TLS_GO ? call_of_go(task, GO_G(ctx)) : call_of_task(task);
-	struct tls_session key = {.tgid = task->tgid};
-	struct op o = {.dir = cookie & TLS_SEND ? DIR_SEND : DIR_RECV, .tgid = task->tgid, .readable = true};
-	struct half *h;
-	struct conn *c;
-	__u32 len;
-
-	if (!call || !call->active || o.tgid == self_tgid)
-		return 0;
-	if (call->inner) {
-		call->inner--;
-		return 0;
-	}
-	len = tls_call_ends(ctx, call, cookie);
-	if (cookie & TLS_NO_DATA ? !call->conn : !len)
-		return 0;
-	key.session = call->session;
-	c = tls_conn(&key, call, cookie);
-	if (cookie & TLS_NO_DATA)
-		return 0;
-	if (!c) {
+	o.off = h->off;
+	o.other_off = c->half[(o.dir + 1) & 1].off;
+	h->off += len;
+	c->ops++;
+	if (!c->id) { /* what is passed on later begins behind this */
 		count(COUNT_TLS_UNBOUND);
 		return 0;
 	}
-	if (c->tgid != o.tgid || c->generation != selection_generation)
-		select_conn(c, o.tgid);
+	if (c->tgid != tgid || c->generation != selection_generation)
+		select_conn(c, tgid);
 	if (c->state != CONN_WATCHED)
 		return 0;
-	if ((++c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &c->id)) {
+	if ((c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &c->id)) {
 		c->state = CONN_IGNORED;
 		return 0;
 	}
 	o.ts = bpf_ktime_get_boot_ns();
-	h = &c->half[o.dir & 1];
-	o.off = h->off;
-	o.other_off = c->half[(o.dir + 1) & 1].off;
-	h->off += len;
 	if (c->last_dir != o.dir + 1)
 		begin_burst(c, &o);
 	else
@@ -512,6 +480,63 @@ int tls_exit(struct pt_regs *ctx)
 	c->buffer.base = call->buf;
 	c->buffer.iovcnt = 0;
 	return carry(c, &o, len);
+}
+
+SEC("uprobe.multi")
+int tls_enter(struct pt_regs *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+	struct tls_session key = {.tgid = task->tgid};
+	struct tls_call *call;
+	struct conn *c;
+
+	if (key.tgid == self_tgid)
+		return 0;
+	if (!(cookie & TLS_GO)) {
+		tls_call_begins(ctx, task, cookie);
+		return 0;
+	}
+	/* In Go one goroutine writes and another reads: the answer may be there before the call that asks is over. A
+	 * Write is of all or nothing, so that a request can be passed on at its beginning.
+	 */
+	call = go_call_begins(ctx, task, cookie);
+	if (!call || call->len >= (1U << 31))
+		return 0;
+	key.session = call->session;
+	c = bpf_map_lookup_elem(&tls_conns, &key);
+	if (!c || !c->id || c->response_dir == DIR_SEND + 1)
+		return 0;
+	call->done = true;
+	return on_plaintext(c, call, cookie, key.tgid, call->len);
+}
+
+SEC("uprobe.multi")
+int tls_exit(struct pt_regs *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+	struct tls_call *call = cookie & TLS_GO ? call_of_go(task, GO_G(ctx)) : call_of_task(task);
+	struct tls_session key = {.tgid = task->tgid};
+	struct conn *c;
+	__u32 len;
+
+	if (!call || !call->active || key.tgid == self_tgid)
+		return 0;
+	if (call->inner) {
+		call->inner--;
+		return 0;
+	}
+	if (cookie & TLS_GO && cookie & TLS_NO_DATA && !call->done)
+		return 0; /* the handshake was within this call */
+	len = tls_call_ends(ctx, call, cookie);
+	if (cookie & TLS_NO_DATA ? !call->conn : !len)
+		return 0;
+	key.session = call->session;
+	c = tls_conn(&key, call, cookie);
+	if (!c || call->done || cookie & TLS_NO_DATA)
+		return 0;
+	return on_plaintext(c, call, cookie, key.tgid, len);
 }
 
 /* A session ends: its address may become another's. */
@@ -530,7 +555,7 @@ int tls_free(struct pt_regs *ctx)
 	c = bpf_map_lookup_elem(&tls_conns, &key);
 	if (!c)
 		return 0;
-	if (c->broken && c->state == CONN_WATCHED) {
+	if (c->broken && c->state == CONN_WATCHED && c->id) {
 		o.ts = bpf_ktime_get_boot_ns();
 		count_overflow(c, &o, 0);
 	}

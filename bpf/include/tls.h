@@ -37,7 +37,7 @@ struct tls_call {
 	__u8 active;
 	__u8 inner; /* calls within it: TLS over TLS, whose transport is not ours */
 	__u8 known; /* its process is in `tls_processes` */
-	__u8 pad;
+	__u8 done; /* what it sends has been passed on */
 };
 
 struct {
@@ -198,19 +198,18 @@ static __always_inline void note_socket(struct conn *c, struct task_struct *task
 
 static const struct conn no_conn; /* not on the stack, which is deep here */
 
-static __always_inline struct conn *new_tls_conn(const struct tls_session *key, const struct tls_socket *socket)
+static __always_inline struct conn *new_tls_conn(const struct tls_session *key)
 {
-	struct conn *c;
-
 	bpf_map_update_elem(&tls_conns, key, &no_conn, BPF_ANY);
-	c = bpf_map_lookup_elem(&tls_conns, key);
-	if (!c)
-		return NULL;
+	return bpf_map_lookup_elem(&tls_conns, key);
+}
+
+static __always_inline void bind_tls_conn(struct conn *c, const struct tls_socket *socket)
+{
 	c->id = socket->conn;
 	c->local_port = socket->local_port;
 	c->remote_port = socket->remote_port;
 	c->tls = TLS_YES;
-	return c;
 }
 
 static __always_inline struct tls_socket *socket_of_hello(struct tls_hello *hello, __u32 dir)
@@ -220,7 +219,7 @@ static __always_inline struct tls_socket *socket_of_hello(struct tls_hello *hell
 }
 
 /* By the handshake that this session and a socket have in common. */
-static __noinline struct conn *bind_by_hello(const struct tls_session *key, __u32 layout_index)
+static __noinline int bind_by_hello(struct conn *c, const struct tls_session *key, __u32 layout_index)
 {
 	struct tls_layout *layout = bpf_map_lookup_elem(&tls_layouts, &layout_index);
 	struct tls_hello hello = {.tgid = key->tgid};
@@ -229,29 +228,40 @@ static __noinline struct conn *bind_by_hello(const struct tls_session *key, __u3
 	__u32 i, server = 0;
 
 	if (!layout || !layout->hops)
-		return NULL;
+		return 0;
 	for (i = 0; i < TLS_HOPS - 1; i++) {
 		if (i + 1 >= layout->hops)
 			break;
 		if (bpf_probe_read_user(&at, sizeof(at), (void *)(at + layout->client_random[i])))
-			return NULL;
+			return 0;
 	}
 	if (bpf_probe_read_user(hello.random, TLS_RANDOM_LEN, (void *)(at + layout->client_random[i])))
-		return NULL;
+		return 0;
 	received = socket_of_hello(&hello, DIR_RECV);
+	if (!received) {
+		sent = socket_of_hello(&hello, DIR_SEND);
+		if (sent)
+			bind_tls_conn(c, sent);
+		return 0;
+	}
 	sent = socket_of_hello(&hello, DIR_SEND);
-	if (sent && received) { /* both ends are in this process */
+	if (sent) { /* both ends are in this process */
 		if (!layout->is_server ||
 		    bpf_probe_read_user(&server, sizeof(server), (void *)(key->session + layout->is_server)))
-			return NULL;
-		if (server)
-			sent = NULL;
+			return 0;
+		if (!server) {
+			bind_tls_conn(c, sent);
+			return 0;
+		}
 	}
-	if (sent)
-		return new_tls_conn(key, sent);
-	return received ? new_tls_conn(key, received) : NULL;
+	bind_tls_conn(c, received);
+	return 0;
 }
 
+/* Calls of a session after which its handshake is not looked for any longer. */
+#define BIND_TRIES 8
+
+/* A session's connection; `id` is 0 as long as its socket is not known. */
 static __always_inline struct conn *tls_conn(const struct tls_session *key, const struct tls_call *call, __u64 cookie)
 {
 	struct conn *c = bpf_map_lookup_elem(&tls_conns, key);
@@ -259,11 +269,17 @@ static __always_inline struct conn *tls_conn(const struct tls_session *key, cons
 				    .local_port = call->local_port,
 				    .remote_port = call->remote_port};
 
-	if (c && (!call->conn || call->conn == c->id))
+	if (c && c->id && (!call->conn || call->conn == c->id))
 		return c;
+	if (!c || c->id) /* new, or at another socket than before */
+		c = new_tls_conn(key);
+	if (!c)
+		return NULL;
 	if (call->conn)
-		return new_tls_conn(key, &socket);
-	return bind_by_hello(key, cookie >> TLS_LAYOUT_SHIFT & (TLS_LAYOUTS - 1));
+		bind_tls_conn(c, &socket);
+	else if (c->ops < BIND_TRIES)
+		bind_by_hello(c, key, cookie >> TLS_LAYOUT_SHIFT & (TLS_LAYOUTS - 1));
+	return c;
 }
 
 static const struct tls_call no_call;
@@ -280,23 +296,28 @@ static __always_inline void note_caller(__u32 tgid, __u8 caller)
 	selection_generation++;
 }
 
-static __always_inline void go_call_begins(struct pt_regs *ctx, struct task_struct *task)
+/* NULL: nothing of this call is to be looked at now. */
+static __always_inline struct tls_call *go_call_begins(struct pt_regs *ctx, struct task_struct *task, __u64 cookie)
 {
 	struct go_routine key = {.g = GO_G(ctx), .tgid = task->tgid};
 	struct tls_call *call = bpf_map_lookup_elem(&go_calls, &key);
 
+	if (call && call->active && cookie & TLS_NO_DATA && call->session == GO_ARG1(ctx))
+		return NULL; /* a handshake within a read or a write */
 	if (!call) {
 		note_caller(task->tgid, CALLER_GO);
 		bpf_map_update_elem(&go_calls, &key, &no_call, BPF_ANY);
 		call = bpf_map_lookup_elem(&go_calls, &key);
 		if (!call)
-			return;
+			return NULL;
 	}
 	call->active = true;
+	call->done = cookie & TLS_NO_DATA ? true : false;
 	call->conn = 0;
 	call->session = GO_ARG1(ctx);
 	call->buf = GO_ARG2(ctx);
 	call->len = GO_ARG3(ctx);
+	return cookie & TLS_SEND ? call : NULL;
 }
 
 static __always_inline void tls_call_begins(struct pt_regs *ctx, struct task_struct *task, __u64 cookie)

@@ -40,6 +40,7 @@ _CALLS: Final = {
     "gnutls_record_send2": "send",
     "crypto/tls.(*Conn).Read": "receive go",
     "crypto/tls.(*Conn).Write": "send go",
+    "crypto/tls.(*Conn).handshakeContext": "no-data go",
 }
 _ENDS: Final = {
     "SSL_free": "",

@@ -2,6 +2,7 @@
 
     func (c *Conn) Read(b []byte) (int, error)        c in rax, b in rbx (pointer), rcx (length), rdi (capacity)
     func (c *Conn) Write(b []byte) (int, error)       results in rax, rbx and rcx; g in r14     (ABIInternal, Go ≥ 1.17)
+    func (c *Conn) handshakeContext(ctx context.Context) error
 
 No uretprobes: Go moves its stacks, and unwinds them by the return addresses that it finds. So the end is seen on
 instructions of the function itself. A RET must be stepped over, and nothing right before it is emulated, but both
@@ -30,10 +31,11 @@ from otel_ebpf.discover.tls.probes import load, probe
 _READ: Final = "crypto/tls.(*Conn).Read"
 _WRITE: Final = "crypto/tls.(*Conn).Write"
 _CLOSE: Final = "crypto/tls.(*Conn).Close"
+_HANDSHAKE: Final = "crypto/tls.(*Conn).handshakeContext"
 _CLOSURES: Final = (".deferwrap", ".func")  # so called since Go 1.21, and before
 _MAX_CLOSURES: Final = 3
 _NAMES: Final = (
-    *(_READ, _WRITE, _CLOSE),
+    *(_READ, _WRITE, _CLOSE, _HANDSHAKE),
     *(f"{of}{kind}{n}" for of in (_READ, _WRITE) for kind in _CLOSURES for n in range(1, _MAX_CLOSURES + 1)),
 )
 
@@ -64,6 +66,10 @@ def examine(elf: Elf) -> Attachment | Refusal | None:
             function = _load(elf, symbols[name])
             probes.append(_enter(function, (Register.RAX, Register.RBX, Register.RCX)))
             probes += _end(function, [_load(elf, each) for each in _deferred(symbols, name)])
+        if _HANDSHAKE in symbols:
+            # Once a connection: that its RETs are stepped over does not matter.
+            function = _load(elf, symbols[_HANDSHAKE])
+            probes += _enter(function, (Register.RAX,)), *_end(function, [])
         if _CLOSE in symbols:
             probes.append(_enter(_load(elf, symbols[_CLOSE]), (Register.RAX,)))
     except MalformedElf as error:
