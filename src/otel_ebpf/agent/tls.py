@@ -118,6 +118,7 @@ class TlsProbes:
                 what, key, pid = self._work.get(timeout=_PRUNE_S)
             except queue.Empty:
                 self._prune()
+                self._inspector.rest()
                 continue
             try:
                 match what:
@@ -126,6 +127,7 @@ class TlsProbes:
                     case "forget":
                         self._forget(key)
                     case _:
+                        self._inspector.rest()
                         return
             except Exception:
                 # A thread that died here would end TLS for all without a word.

@@ -2,7 +2,7 @@
 
 from otel_ebpf.discover.tls.describe import describe
 from otel_ebpf.discover.tls.findings import Attachment, Finding, Place, Probe, Refusal, TlsReport
-from otel_ebpf.discover.tls.inspect import Inspector
+from otel_ebpf.discover.tls.inspector import Inspector
 from otel_ebpf.discover.tls.system import system_libraries
 
 __all__ = [

@@ -4,8 +4,8 @@ import platform
 from pathlib import Path
 from typing import Final
 
-from otel_ebpf.discover.tls.findings import Finding, Refusal, TlsReport
-from otel_ebpf.discover.tls.inspect import UNKNOWN, Inspector
+from otel_ebpf.discover.tls.findings import UNKNOWN, Finding, Refusal, TlsReport
+from otel_ebpf.discover.tls.inspector import Inspector
 from otel_ebpf.discover.tls.mappings import executable_mappings
 from otel_ebpf.errors import AgentError, PermissionDenied
 

@@ -1,7 +1,9 @@
 """What was found: where to attach, or why not."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+UNKNOWN: Final = "unknown"
 
 Place = Literal["enter", "exit", "return"]
 
