@@ -424,7 +424,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linu
 	if (len > EXEC_ARGS_LEN)
 		len = EXEC_ARGS_LEN;
 	e->args_len = bpf_probe_read_user(e->args, len, (void *)start) ? 0 : len;
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, wake_on_exec ? wake_now(bpf_ktime_get_boot_ns()) : BPF_RB_NO_WAKEUP);
 	return 0;
 }
 

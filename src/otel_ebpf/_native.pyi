@@ -162,6 +162,7 @@ class Session:
         stats: bool = False,  # bpf_stats: run time by program
         ports: list[int] | None = None,  # capture only connections with one of these ports; None: all
         await_verdict: bool = False,  # hold what a process does until it has a verdict (2 s at most)
+        tell_execs: bool = False,
     ) -> Self: ...
     @property
     def hooks(self) -> Literal["sock_length", "fexit"]: ...
@@ -192,6 +193,8 @@ class Session:
         """
     def remove_probes(self, number: int) -> bool:
         """Detaches what `add_probes` attached. False: there is no such number."""
+    def take_execs(self) -> list[int]:
+        """Pids that became other programs since the last call, 1,024 at most; only with `tell_execs`."""
     def take_tls_users(self) -> list[int]:
         """Keys of processes with a socket on which TLS began since the last call."""
     def wait(self, timeout_s: float) -> bool:

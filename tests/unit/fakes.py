@@ -97,6 +97,7 @@ class FakeCore:
     series: list[Series] = field(default_factory=list)
     active: list[Active] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
+    execs: list[int] = field(default_factory=list)
     tls_users: list[int] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
@@ -129,6 +130,10 @@ class FakeCore:
     def remove_probes(self, number: int) -> bool:
         self.probed[number - 1] = ""
         return True
+
+    def take_execs(self) -> list[int]:
+        taken, self.execs = self.execs, []
+        return taken
 
     def take_tls_users(self) -> list[int]:
         taken, self.tls_users = self.tls_users, []

@@ -108,6 +108,8 @@ pub struct Options {
     pub select_unknown: bool,
     /// Capture only connections with one of these ports.
     pub ports: Option<Vec<u16>>,
+    /// Tell of new programs at once, not within a tenth of a second.
+    pub tell_execs: bool,
 }
 
 /// Programs in the kernel, attached until dropped.
@@ -200,6 +202,7 @@ impl Programs {
             rodata.self_tgid = std::process::id();
             rodata.select_unknown = u8::from(options.select_unknown);
             rodata.port_filter = u8::from(options.ports.is_some());
+            rodata.wake_on_exec = u8::from(options.tell_execs);
             rodata.wake_bytes = u64::from(options.ring_bytes / 4);
         }
         let progs = &mut open.progs;

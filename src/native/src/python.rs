@@ -224,7 +224,7 @@ impl Session {
     #[pyo3(signature = (*, ring_bytes = 4 << 20, select_unknown = true, spans = true, spans_per_second = 1000,
                         span_queue_bytes = 16 << 20, lines = false, line_queue = 4096, routes = "infer",
                         max_routes_per_service = 200, max_series = 2000, sampler = "parentbased_always_on",
-                        sampler_arg = 1.0, stats = false, ports = None, await_verdict = false))]
+                        sampler_arg = 1.0, stats = false, ports = None, await_verdict = false, tell_execs = false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -243,6 +243,7 @@ impl Session {
         stats: bool,
         ports: Option<Vec<u16>>,
         await_verdict: bool,
+        tell_execs: bool,
     ) -> PyResult<Self> {
         let argument = |message: String| raise(Failure::new(FailureKind::Argument, message));
         let infer_routes = match routes {
@@ -273,13 +274,13 @@ impl Session {
             let programs = Programs::load(&Options {
                 ring_bytes,
                 select_unknown,
+                tell_execs,
                 ports,
             })?;
             let hooks = programs.hooks.as_str();
-            let shared = Arc::new(Shared::new(
-                Streams::new(aggregator, await_verdict),
-                programs,
-            )?);
+            let mut streams = Streams::new(aggregator, await_verdict);
+            streams.tell_execs = tell_execs;
+            let shared = Arc::new(Shared::new(streams, programs)?);
             let drain = Drain::new(Arc::clone(&shared))?;
             let thread = std::thread::Builder::new()
                 .name("otel-ebpf-drain".into())
@@ -386,6 +387,10 @@ impl Session {
                 shapes::process(py, fields)
             })
             .collect()
+    }
+
+    fn take_execs(&self, py: Python<'_>) -> Vec<u32> {
+        py.detach(|| self.shared.streams().take_execs())
     }
 
     fn take_tls_users(&self, py: Python<'_>) -> Vec<u64> {

@@ -31,6 +31,8 @@ const GRACE_NS: u64 = 3_000_000_000;
 /// Segments held at a time, and for how long: what comes later than that was seen by no hook.
 const MAX_HELD: usize = 256;
 const HELD_NS: u64 = 100_000_000;
+/// New programs that are kept for whoever asks; beyond, they are met when they have traffic.
+const MAX_EXECS: usize = 1024;
 /// A verdict that is not given within this time is taken as "watched".
 const VERDICT_NS: u64 = 2_000_000_000;
 
@@ -297,6 +299,9 @@ pub struct Streams {
     forgot: bool,
     /// Processes with a socket on which TLS began.
     tls_users: FxHashSet<u64>,
+    /// Keep `execs`.
+    pub tell_execs: bool,
+    execs: Vec<u32>,
     /// When idle connections may be looked for again.
     forget_ns: u64,
     /// Ended processes whose connections may still have something to say, by time of death.
@@ -317,6 +322,8 @@ impl Streams {
             holding: Vec::new(),
             forgot: false,
             tls_users: FxHashSet::default(),
+            tell_execs: false,
+            execs: Vec::new(),
             forget_ns: 0,
             dying: VecDeque::new(),
         }
@@ -553,6 +560,9 @@ impl Streams {
 
     /// A process became another program.
     pub fn exec(&mut self, process: Process, ts_ns: u64) {
+        if self.tell_execs && self.execs.len() < MAX_EXECS {
+            self.execs.push(process.tgid);
+        }
         if let Some(before) = self.processes.exec(process) {
             self.ended(before, ts_ns);
         }
@@ -687,9 +697,14 @@ impl Streams {
         self.tls_users.drain().collect()
     }
 
+    /// tgids that became other programs since the last call, as many as were kept.
+    pub fn take_execs(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.execs)
+    }
+
     /// Is there a process to be described, or one whose TLS library is to be found?
     pub fn has_news(&self) -> bool {
-        self.processes.has_fresh() || !self.tls_users.is_empty()
+        self.processes.has_fresh() || !self.tls_users.is_empty() || !self.execs.is_empty()
     }
 
     /// Were live connections forgotten since the last call?

@@ -1,11 +1,13 @@
 """Probes on the TLS libraries of watched processes.
 
 A file is probed once, for every process that maps it, and as long as a watched one does. Which files those are is
-looked up at the start for processes that run, later when one is met, and again when one of its sockets turns out to
-carry TLS: libraries are loaded late. The machine's own libraries are probed in any case: a process may be over before
-it could be looked at. Looking into a file takes up to 50 ms, so all of this has a thread of its own.
+looked up at the start for processes that run, later for each new program a few times, when a process is met, and
+again when one of its sockets turns out to carry TLS: libraries are loaded late. The machine's own libraries are probed
+in any case: a process may be over before it could be looked at. Looking into a file takes up to 50 ms, so all of this
+has a thread of its own.
 """
 
+import heapq
 import logging
 import os
 import queue
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 _AGAIN_S: Final = 0.5
 _AGAIN_AT_MOST_S: Final = 60.0
 _PRUNE_S: Final = 30.0
+# After its start a program has its libraries within milliseconds, an interpreter later.
+_LOOKS_S: Final = (0.015, 0.15, 0.6)
+_STARTS_WAITING: Final = 256
 
 _CALLS: Final = {
     "SSL_read": "receive",
@@ -90,6 +95,7 @@ class TlsProbes:
         self._files: dict[_Key, _File] = {}
         self._seen: dict[int, _Seen] = {}
         self._refused: set[tuple[str, str]] = set()
+        self._starts: list[tuple[float, int, int]] = []  # heap: when to look, pid, how often it was looked at
         self._work: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
         # A daemon: a file on a hanging network file system must not keep the program from ending.
         self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
@@ -98,6 +104,10 @@ class TlsProbes:
     def look(self, key: int, pid: int) -> None:
         """A watched process is there, or shows TLS."""
         self._work.put(("look", key, pid))
+
+    def started(self, pid: int) -> None:
+        """A process became another program."""
+        self._work.put(("start", 0, pid))
 
     def forget(self, key: int) -> None:
         """A process is gone, or not watched any longer."""
@@ -113,25 +123,42 @@ class TlsProbes:
             self._start()
         except Exception:
             log.exception("TLS of what runs already")
+        prune_s = time.monotonic() + _PRUNE_S
         while True:
-            try:
-                what, key, pid = self._work.get(timeout=_PRUNE_S)
-            except queue.Empty:
-                self._prune()
-                self._inspector.rest()
-                continue
+            now_s = time.monotonic()
+            due_s = self._starts[0][0] if self._starts else prune_s
+            what, key, pid = "due", 0, 0
+            if due_s > now_s:
+                with suppress(queue.Empty):
+                    what, key, pid = self._work.get(timeout=due_s - now_s)
             try:
                 match what:
                     case "look":
                         self._look(key, pid)
+                    case "start" if len(self._starts) < _STARTS_WAITING:
+                        heapq.heappush(self._starts, (now_s + _LOOKS_S[0], pid, 0))
                     case "forget":
                         self._forget(key)
-                    case _:
+                    case "due" if self._starts:
+                        self._look_at_start(*heapq.heappop(self._starts))
+                    case "close":
                         self._inspector.rest()
                         return
+                if now_s >= prune_s:
+                    prune_s = now_s + _PRUNE_S
+                    self._prune()
+                    self._inspector.rest()
             except Exception:
                 # A thread that died here would end TLS for all without a word.
                 log.exception("TLS of process %d", pid)
+
+    def _look_at_start(self, due_s: float, pid: int, looks: int) -> None:
+        with suppress(AgentError):  # it is over
+            if self._wanted(pid):
+                self._probe(describe(pid, self._inspector).findings, -pid)
+                if looks + 1 < len(_LOOKS_S):
+                    again_s = due_s + _LOOKS_S[looks + 1] - _LOOKS_S[looks]
+                    heapq.heappush(self._starts, (again_s, pid, looks + 1))
 
     def _start(self) -> None:
         for file in system_libraries():

@@ -57,8 +57,12 @@ class Watch:
             info = self._enricher.describe(process)
             self.infos[info.key] = info
             self._judge(info)
+        if self._tls is None:
+            return
+        for pid in self._core.take_execs():
+            self._tls.started(pid)
         for key in self._core.take_tls_users():
-            if self._tls and key in self._watched:
+            if key in self._watched:
                 self._tls.look(key, self.infos[key].pid)
 
     def reselect(self, selection: Selection) -> None:
