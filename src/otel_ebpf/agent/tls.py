@@ -128,9 +128,8 @@ class TlsProbes:
             now_s = time.monotonic()
             due_s = self._starts[0][0] if self._starts else prune_s
             what, key, pid = "due", 0, 0
-            if due_s > now_s:
-                with suppress(queue.Empty):
-                    what, key, pid = self._work.get(timeout=due_s - now_s)
+            with suppress(queue.Empty):  # who is met comes before who may be
+                what, key, pid = self._work.get(timeout=max(0.0, due_s - now_s))
             try:
                 match what:
                     case "look":
@@ -164,12 +163,8 @@ class TlsProbes:
         for file in system_libraries():
             with suppress(OSError):
                 self._probe(self._inspector.findings(file), 0)
-        for pid in sorted(int(entry.name) for entry in self._proc.iterdir() if entry.name.isdigit()):
-            if not self._work.empty():  # who was met comes first
-                break
-            with suppress(AgentError):
-                if pid != os.getpid() and self._wanted(pid):
-                    self._probe(describe(pid, self._inspector).findings, -pid)
+        pids = {int(entry.name) for entry in self._proc.iterdir() if entry.name.isdigit()} - {os.getpid()}
+        self._starts = [(0.0, pid, len(_LOOKS_S) - 1) for pid in sorted(pids)]
 
     def _prune(self) -> None:
         """Drops users that ended without having been met."""

@@ -15,6 +15,16 @@ _SUSPECTS: Final = ("ssl", "tls", "crypto")
 
 def describe(pid: int, inspector: Inspector | None = None, proc: str = "/proc") -> TlsReport:
     """What TLS the process uses, and where probes go. AgentError if there is no such process."""
+    if inspector:
+        return _describe(pid, inspector, proc)
+    own = Inspector()
+    try:
+        return _describe(pid, own, proc)
+    finally:
+        own.rest()
+
+
+def _describe(pid: int, inspector: Inspector, proc: str) -> TlsReport:
     executable = ""
     try:
         mapped = executable_mappings(pid, proc)
@@ -28,7 +38,6 @@ def describe(pid: int, inspector: Inspector | None = None, proc: str = "/proc") 
     if platform.machine() != _MACHINE:
         reason = f"this machine is {platform.machine()}: TLS is captured on {_MACHINE} only"
         return TlsReport(pid, executable, (Refusal(UNKNOWN, reason, path=executable),))
-    inspector = inspector or Inspector()
     findings: list[Finding] = []
     unreadable = list(mapped.unreadable)
     for file in mapped.files:

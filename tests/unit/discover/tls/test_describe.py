@@ -12,7 +12,8 @@ import pytest
 from tests.testbed import tls
 
 from otel_ebpf.discover.tls import Attachment, Finding, Inspector, describe
-from otel_ebpf.discover.tls import inspect as inspect_module
+from otel_ebpf.discover.tls.inspect import examine
+from otel_ebpf.discover.tls.worker import Worker
 from otel_ebpf.errors import AgentError
 
 LOAD = "import ctypes, os, sys; {before}; ctypes.CDLL({what}); {after}; print('ready', flush=True); sys.stdin.read()"
@@ -83,14 +84,13 @@ def test_another_mount_namespace(tmp_path: Path) -> None:
 
 def test_each_file_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[tuple[int, int]] = []
-    examine = inspect_module.examine
 
-    def examined(descriptor: int) -> tuple[Finding, ...]:
+    def examined(_: Worker, descriptor: int) -> tuple[Finding, ...]:
         status = os.fstat(descriptor)
         looked.append((status.st_dev, status.st_ino))
         return examine(descriptor)
 
-    monkeypatch.setattr(inspect_module, "examine", examined)
+    monkeypatch.setattr(Worker, "examine", examined)
     inspector = Inspector()
     with process(repr(str(tls.libssl("3.0")))) as one, process(repr(str(tls.libssl("3.0")))) as another:
         first, second = describe(one, inspector), describe(another, inspector)
@@ -103,6 +103,7 @@ def test_what_is_kept_has_a_bound() -> None:
     inspector = Inspector(max_kept=2)
     describe(os.getpid(), inspector)
     assert len(inspector._kept) == 2
+    inspector.rest()
 
 
 def test_no_such_process() -> None:
