@@ -27,7 +27,12 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in _COMMANDS:
             return None
-        command = importlib.import_module(_COMMANDS[cmd_name]).command
+        try:
+            command = importlib.import_module(_COMMANDS[cmd_name]).command
+        except ImportError as error:
+            raise AgentError(
+                f"this installation is incomplete: {error}", "run `make setup` once more, or reinstall the wheel"
+            ) from error
         return command if isinstance(command, click.Command) else None
 
 

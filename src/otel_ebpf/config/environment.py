@@ -17,6 +17,8 @@ from otel_ebpf.errors import ConfigError
 log = logging.getLogger(__name__)
 
 Name = TypeVar("Name", bound=str)
+# Read in other places, or for other programs that share the environment: not worth a word.
+_ELSEWHERE: Final = ("OTEL_CONFIG_FILE", "OTEL_EXPORTER_OTLP_", "OTEL_LOGS_EXPORTER", "OTEL_PROPAGATORS")
 DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -26,9 +28,16 @@ class Environment:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
+        self._known: set[str] = set()
+
+    def unknown(self) -> list[str]:
+        """Names of variables for OpenTelemetry that are set and that nobody has asked for."""
+        set_ones = (name for name, value in self._variables.items() if name.startswith("OTEL_") and value.strip())
+        return sorted(name for name in set_ones if name not in self._known and not name.startswith(_ELSEWHERE))
 
     def text(self, *names: str) -> str:
         """Value of the first variable that is set, "" if none is."""
+        self._known.update(names)
         return next((value for name in names if (value := self._variables.get(name, "").strip())), "")
 
     def flag(self, name: str) -> bool:
@@ -78,7 +87,7 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
     """Settings from OTEL_* variables alone."""
     env = Environment(variables)
     off = env.flag("OTEL_SDK_DISABLED")
-    return Settings(
+    settings = Settings(
         traces=Traces(
             target=None if off else _target(env, "traces"),
             sampler=env.name(
@@ -100,6 +109,10 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
         resource=_resource(env),
         log_level=_log_level(env),
     )
+    env.text("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")  # not asked for where all is off
+    if unknown := env.unknown():
+        log.warning("set, but without a meaning here: %s", ", ".join(unknown))
+    return settings
 
 
 def _resource(env: Environment) -> tuple[tuple[str, str], ...]:

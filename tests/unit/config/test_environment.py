@@ -132,3 +132,20 @@ def test_sampler_resource_interval_and_temporality() -> None:
     assert dict(settings.resource) == {"deployment.environment.name": "prod,eu", "service.name": "node-agent"}
     assert (settings.metrics.interval_s, settings.metrics.temporality) == (0.25, "delta")
     assert (settings.traces.schedule_delay_s, settings.log_level) == (0.05, "warning")
+
+
+def test_what_means_nothing_here_is_told_of_by_name_only(caplog: pytest.LogCaptureFixture) -> None:
+    from_environment(
+        {
+            "OTEL_BSP_MAX_QUEUE_SIZE": "secret",
+            "OTEL_EXPORTER_OTLP_HEADERS": "a=b",
+            "OTEL_SDK_DISABLED": "true",
+            "OTEL_TRACES_EXPORTER": "otlp",
+            "OTEL_CONFIG_FILE": "/there",
+            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "",
+            "PATH": "/bin",
+        }
+    )
+    assert [record.getMessage() for record in caplog.records] == [
+        "set, but without a meaning here: OTEL_BSP_MAX_QUEUE_SIZE"
+    ]
