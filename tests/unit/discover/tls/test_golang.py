@@ -9,7 +9,9 @@ from tests.testbed import cache, tls, toolchains
 from otel_ebpf.discover.tls.findings import Attachment
 from otel_ebpf.discover.tls.inspect import examine
 
-READ, WRITE, CLOSE = (f"crypto/tls.(*Conn).{name}" for name in ("Read", "Write", "Close"))
+READ, WRITE, CLOSE, HANDSHAKE = (
+    f"crypto/tls.(*Conn).{name}" for name in ("Read", "Write", "Close", "handshakeContext")
+)
 
 
 def found(path: Path) -> Attachment:
@@ -24,7 +26,7 @@ def test_functions_are_found_however_it_was_built(build: str) -> None:
     attachment = found(tls.go_tls(build))
     assert attachment.implementation == "go"
     assert attachment.version.removeprefix("go") == ".".join(map(str, toolchains.go_version(toolchains.go())))
-    assert {probe.function for probe in attachment.probes} == {READ, WRITE, CLOSE}
+    assert {probe.function for probe in attachment.probes} == {READ, WRITE, CLOSE, HANDSHAKE}
     assert "return" not in {probe.place for probe in attachment.probes}  # Go's stacks move
     for function in (READ, WRITE):
         ends = [probe for probe in attachment.probes if (probe.function, probe.place) == (function, "exit")]
@@ -32,6 +34,13 @@ def test_functions_are_found_however_it_was_built(build: str) -> None:
         assert len(cheap) == 1
         assert cheap[0].result_at
         assert {probe.instruction for probe in ends if not probe.emulated} <= {"ret"}
+    # Once a connection, so its RETs may be stepped over; each of them ends a handshake.
+    handshake = [probe for probe in attachment.probes if probe.function == HANDSHAKE]
+    assert [probe.place for probe in handshake].count("enter") == 1
+    ends = [probe for probe in handshake if probe.place == "exit"]
+    assert ends
+    assert {probe.instruction for probe in ends} == {"ret"}
+    assert {probe.result_at for probe in handshake} == {None}
 
 
 def test_entries_are_those_of_the_symbol_table() -> None:
@@ -39,7 +48,7 @@ def test_entries_are_those_of_the_symbol_table() -> None:
     app = tls.go_tls("normal")
     symbols = {}
     for line in cache.command([toolchains.go(), "tool", "nm", "-size", str(app)]).splitlines():
-        if row := re.match(r"\s*([0-9a-f]+)\s+(\d+) [Tt] (crypto/tls\.\(\*Conn\)\.(?:Read|Write|Close))$", line):
+        if row := re.match(r"\s*([0-9a-f]+)\s+(\d+) [Tt] (crypto/tls\.\(\*Conn\)\.(?:Read|Write|Close|handshakeContext))$", line):
             symbols[row[3]] = (int(row[1], 16), int(row[2]))
     for probe in found(app).probes:
         start, size = symbols[probe.function]
