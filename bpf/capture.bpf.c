@@ -105,11 +105,17 @@ static __always_inline bool port_wanted(const struct conn *c)
 	return (l && *l) || (r && *r);
 }
 
-static __noinline int select_conn(struct conn *c, __u32 tgid)
+static __always_inline bool process_wanted(__u32 tgid)
 {
 	__u8 *verdict = bpf_map_lookup_elem(&verdicts, &tgid);
+
+	return verdict ? *verdict == VERDICT_YES : select_unknown;
+}
+
+static __noinline int select_conn(struct conn *c, __u32 tgid)
+{
 	__u8 *caller = tls_in_use ? bpf_map_lookup_elem(&tls_processes, &tgid) : NULL;
-	bool yes = verdict ? *verdict == VERDICT_YES : select_unknown;
+	bool yes = process_wanted(tgid);
 
 	c->tgid = tgid;
 	c->generation = selection_generation;
@@ -459,9 +465,12 @@ static __always_inline int on_plaintext(struct conn *c, const struct tls_call *c
 	h->off += len;
 	c->ops++;
 	if (!c->id) { /* what is passed on later begins behind this */
-		count(COUNT_TLS_UNBOUND);
+		if (process_wanted(tgid)) /* a library is probed for all who map it */
+			count(COUNT_TLS_UNBOUND);
 		return 0;
 	}
+	if (c->tls == TLS_CARRIER)
+		return 0;
 	if (c->tgid != tgid || c->generation != selection_generation)
 		select_conn(c, tgid);
 	if (c->state != CONN_WATCHED)
@@ -516,17 +525,16 @@ int tls_exit(struct pt_regs *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 cookie = bpf_get_attach_cookie(ctx);
-	struct tls_call *call = cookie & TLS_GO ? call_of_go(task, GO_G(ctx)) : call_of_task(task);
 	struct tls_session key = {.tgid = task->tgid};
+	struct tls_call *call, *around = NULL;
 	struct conn *c;
 	__u32 len;
 
-	if (!call || !call->active || key.tgid == self_tgid)
+	if (key.tgid == self_tgid)
 		return 0;
-	if (call->inner) {
-		call->inner--;
+	call = cookie & TLS_GO ? call_of_go(task, GO_G(ctx)) : ending_call(task, cookie, &around);
+	if (!call || !call->active)
 		return 0;
-	}
 	if (cookie & TLS_GO && cookie & TLS_NO_DATA && !call->done)
 		return 0; /* the handshake was within this call */
 	len = tls_call_ends(ctx, call, cookie);
@@ -535,6 +543,8 @@ int tls_exit(struct pt_regs *ctx)
 	key.session = call->session;
 	c = tls_conn(&key, call, cookie);
 	if (!c || call->done || cookie & TLS_NO_DATA)
+		return 0;
+	if (around && carries_tls(c, call, around, len))
 		return 0;
 	return on_plaintext(c, call, cookie, key.tgid, len);
 }

@@ -85,8 +85,9 @@ static __noinline int announce(struct conn *c, struct op *o, struct sock *sk, st
 	fill_header(&e->h, c, o, EV_OPEN);
 	if (c->old)
 		e->h.flags |= EV_F_OLD;
+	/* The library may be probed in the middle of the first exchange: who asks is not told by who speaks first. */
 	if (c->tls == TLS_YES)
-		e->h.flags |= EV_F_TLS;
+		e->h.flags |= EV_F_TLS | EV_F_OLD;
 	e->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	e->local_port = c->local_port;
 	e->remote_port = c->remote_port;

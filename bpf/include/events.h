@@ -34,7 +34,7 @@ enum event_dir {
 enum event_flags {
 	EV_F_LOST = 1 << 0,	/* records of this connection before this one were lost: the ring was full */
 	EV_F_COUNTED = 1 << 1,	/* ... and the exchange they belonged to is in the overflow map */
-	EV_F_OLD = 1 << 2,	/* EV_OPEN: the connection is older than the agent */
+	EV_F_OLD = 1 << 2,	/* EV_OPEN: some of it may have gone unseen: it is older than the agent, or within TLS */
 	EV_F_TLS = 1 << 3,	/* EV_OPEN: its segments are what is inside TLS */
 };
 
@@ -193,6 +193,7 @@ enum conn_tls {
 	TLS_UNKNOWN = 0,
 	TLS_NO, /* so far: a protocol may change to it */
 	TLS_YES, /* the socket's bytes are ciphertext; what is inside comes from the library */
+	TLS_CARRIER, /* what is inside is TLS again, whose calls are around the carrier's */
 };
 
 /* The cookie of a probe: how its function is called, and what the library's objects look like. */

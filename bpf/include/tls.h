@@ -35,16 +35,28 @@ struct tls_call {
 	__u16 local_port;
 	__u16 remote_port;
 	__u8 active;
-	__u8 inner; /* calls within it: TLS over TLS, whose transport is not ours */
+	__u8 inner; /* calls within it that are not looked at */
 	__u8 known; /* its process is in `tls_processes` */
 	__u8 done; /* what it sends has been passed on */
+	__u8 kind; /* what its end has to agree with: the cookie's CALL_KIND bits */
+	__u8 pad[3];
 };
+
+/* Calls nest. Node writes from the callback that tells of the handshake's end, which is within a read; and with TLS
+ * over TLS one session's call is within the other's.
+ */
+struct tls_task {
+	struct tls_call call;
+	struct tls_call within;
+};
+
+#define CALL_KIND (TLS_SEND | TLS_COUNT4 | TLS_COUNT5 | TLS_NO_DATA)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct tls_call);
+	__type(value, struct tls_task);
 } tls_calls SEC(".maps");
 
 struct tls_session {
@@ -128,9 +140,16 @@ struct {
 	__type(value, struct hello_bytes);
 } hello_scratch SEC(".maps");
 
+/* The innermost one. */
 static __always_inline struct tls_call *call_of_task(struct task_struct *task)
 {
-	return bpf_task_storage_get(&tls_calls, task, 0, 0);
+	struct tls_task *calls = bpf_task_storage_get(&tls_calls, task, 0, 0);
+
+	if (!calls)
+		return NULL;
+	if (calls->within.active)
+		return &calls->within;
+	return &calls->call;
 }
 
 static __always_inline struct tls_call *call_of_go(struct task_struct *task, __u64 g)
@@ -322,21 +341,29 @@ static __always_inline struct tls_call *go_call_begins(struct pt_regs *ctx, stru
 
 static __always_inline void tls_call_begins(struct pt_regs *ctx, struct task_struct *task, __u64 cookie)
 {
-	struct tls_call *call = bpf_task_storage_get(&tls_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct tls_task *calls = bpf_task_storage_get(&tls_calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	__u64 sp = CALL_SP(ctx), fourth = CALL_ARG4(ctx), fifth = CALL_ARG5(ctx);
+	struct tls_call *call;
 
-	if (!call)
+	if (!calls)
 		return;
-	/* deeper on the stack than a call that has not ended: within it. Else that one's end was not seen. */
-	if (call->active && sp < call->sp) {
-		if (call->inner < 255)
-			call->inner++;
-		return;
-	}
-	if (!call->known) {
-		call->known = true;
+	if (!calls->call.known) {
+		calls->call.known = true;
 		note_caller(task->tgid, CALLER_TASK);
 	}
+	call = &calls->call;
+	/* deeper on the stack than a call that has not ended: within it. Else that one's end was not seen. */
+	if (call->active && sp < call->sp) {
+		call = &calls->within;
+		if (call->active && sp < call->sp) {
+			if (call->inner < 255)
+				call->inner++;
+			return;
+		}
+	} else {
+		calls->within.active = false;
+	}
+	call->kind = cookie & CALL_KIND;
 	call->active = true;
 	call->inner = 0;
 	call->sp = sp;
@@ -347,6 +374,45 @@ static __always_inline void tls_call_begins(struct pt_regs *ctx, struct task_str
 	barrier_var(fourth); /* or the choice is made between places in the context, which the verifier does not allow */
 	barrier_var(fifth);
 	call->count_at = cookie & TLS_COUNT5 ? fifth : fourth;
+}
+
+/* The call that ends here, and in `around` the one that it is within. */
+static __always_inline struct tls_call *ending_call(struct task_struct *task, __u64 cookie, struct tls_call **around)
+{
+	struct tls_task *calls = bpf_task_storage_get(&tls_calls, task, 0, 0);
+
+	if (!calls)
+		return NULL;
+	if (calls->within.active && calls->within.inner) {
+		calls->within.inner--;
+		return NULL;
+	}
+	if (calls->within.active && calls->within.kind == (cookie & CALL_KIND)) {
+		*around = &calls->call;
+		return &calls->within;
+	}
+	/* a call may pass by two places that both are an end: the second is none of the call around it */
+	if (!calls->call.active || calls->call.kind != (cookie & CALL_KIND))
+		return NULL;
+	calls->within.active = false;
+	return &calls->call;
+}
+
+/* Of a call within another: is what it moves that one's ciphertext? Then it has named its socket as well. */
+static __always_inline bool carries_tls(struct conn *c, const struct tls_call *call, struct tls_call *around, __u32 len)
+{
+	__u8 begin[5];
+
+	if (c->tls != TLS_CARRIER) {
+		if (len < sizeof(begin) || bpf_probe_read_user(begin, sizeof(begin), (void *)call->buf) ||
+		    !is_tls_record(begin))
+			return false;
+		c->tls = TLS_CARRIER;
+	}
+	around->conn = c->id;
+	around->local_port = c->local_port;
+	around->remote_port = c->remote_port;
+	return true;
 }
 
 /* Bytes that a call has moved, which is over with this; 0 if none. */

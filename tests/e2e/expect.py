@@ -65,13 +65,13 @@ def wrong_durations(spans: Sequence[Span], log: Sequence[LogLine]) -> dict[tuple
     return wrong
 
 
-def assert_valid(spans: Iterable[Span]) -> None:
+def assert_valid(spans: Iterable[Span], scheme: str = "http") -> None:
     """Ids, times, names and the attributes that every HTTP span has."""
     for span in spans:
         assert TRACE_ID.fullmatch(span.trace_id), span
         assert SPAN_ID.fullmatch(span.span_id), span
         assert 0 < span.start_ns <= span.end_ns, span
-        assert span.attributes["url.scheme"] == "http", span
+        assert span.attributes["url.scheme"] == scheme, span
         assert span.attributes["network.protocol.version"] in ("1.0", "1.1"), span
         route = span.attributes.get("http.route")
         method = "HTTP" if span.method == "_OTHER" else span.method

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.testbed import cache, servers
+from tests.testbed import cache, servers, tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,9 @@ class Done:
 
 
 def run(argv: Sequence[str | Path], text: str = "", seconds: float = 60) -> tuple[int, str]:
-    """(pid, standard output) of a client that ended well."""
+    """(pid, standard output) of a client that ended well. It trusts the testbed's certificate."""
     env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    env |= tls.certificate().trust
     with subprocess.Popen(
         [str(part) for part in argv],
         stdin=subprocess.PIPE,
@@ -54,6 +55,8 @@ def _numbers(out: str) -> list[tuple[int, int]]:
 def curl(server: servers.Server, asks: Iterable[Ask], *options: str) -> Done:
     """curl, all requests in one process and on one connection where the server keeps it."""
     common = ["-s", "-S", "-o", "/dev/null", "-w", "%{http_code} %{size_download}\\n", *options]
+    if server.encrypted:
+        common += ["--http1.1"]
     if server.host.startswith("/"):
         common += ["--unix-socket", server.host]
     argv: list[str | Path] = [cache.tool("curl", "curl")]
@@ -86,6 +89,47 @@ aiohttp = _scripted(lambda: [sys.executable, servers.PYTHON_APPS / "client_aioht
 go = _scripted(lambda: [*servers.go_app(), "client"])
 node_fetch = _scripted(lambda: [*servers.node_app(), "client", "fetch"])
 node_http = _scripted(lambda: [*servers.node_app(), "client", "http"])
+
+def wget(server: servers.Server, asks: Iterable[Ask], *options: str) -> Done:
+    """GNU wget with GnuTLS: GETs alone, all in one process. It says nothing of what it got: as many (0, 0)."""
+    asks = list(asks)
+    trust = f"--ca-certificate={tls.certificate().certificate}"
+    common = ["-q", "-O", "/dev/null", "--no-config", "--no-proxy", "--content-on-error", trust]
+    argv: list[str | Path] = [cache.tool("wget", "wget"), *common, *options]
+    pid, _ = run([*argv, *(server.url + ask.target for ask in asks)])
+    return Done(pid, [(0, 0)] * len(asks))
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """A client's requests for /peer?n=N on many connections at once: which connection each one says it came by."""
+
+    pid: int
+    ports: dict[int, int]  # N: the client's port
+
+
+def _many(argv: Callable[[], list[str | Path]]) -> Callable[[servers.Server, str, int, int], Peers]:
+    def client(server: servers.Server, tag: str, connections: int, rounds: int) -> Peers:
+        pid, out = run([*argv(), f"{server.url}/peer?t={tag}", str(connections), str(rounds)])
+        return Peers(pid, dict(_numbers(out)))
+
+    return client
+
+
+def upgrade(server: servers.Server, how: str, requests: int, target: str, greetings: int = 1) -> Done:
+    """The client to servers.upgrade."""
+    script = servers.PYTHON_APPS / "upgrade.py"
+    argv: list[str | Path] = [sys.executable, script, "client", str(server.port), how]
+    pid, out = run([*argv, str(requests), target, str(greetings)])
+    return Done(pid, _numbers(out))
+
+
+# All from one thread (Go: from a few), with more connections than that.
+MANY: dict[str, Callable[[servers.Server, str, int, int], Peers]] = {
+    "aiohttp": _many(lambda: [sys.executable, servers.PYTHON_APPS / "client_many.py"]),
+    "node": _many(lambda: [*servers.node_app(), "many"]),
+    "go": _many(lambda: [*servers.go_app(), "many"]),
+}
 
 ALL: dict[str, Callable[[servers.Server, Iterable[Ask]], Done]] = {
     "curl": curl,

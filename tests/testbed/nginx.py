@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from tests.testbed import cache, servers
+from tests.testbed import cache, servers, tls
 from tests.testbed.process import Program, answers, answers_unix, free_port
 
 LOG = """\
@@ -37,6 +37,7 @@ http {{
         {listen}
         root {folder}/files;
         location = /hello {{ return 200 "hello\\n"; }}
+        location = /peer {{ return 200 "$remote_port"; }}
         location ~ ^/items/(.+)$ {{ return 200 "item $1\\n"; }}
 {statuses}
         location /bytes/ {{ }}
@@ -58,7 +59,9 @@ FILES = (10, 512, 1000, 100_000, 10_000_000)
 
 
 @contextmanager
-def nginx(host: str = "127.0.0.1", *, workers: int = 2, proxy: bool = True) -> Iterator[servers.Server]:
+def nginx(
+    host: str = "127.0.0.1", *, workers: int = 2, proxy: bool = True, encrypted: bool = False
+) -> Iterator[servers.Server]:
     """nginx on `host` (or a unix socket's path). /bytes/N exists for N in FILES; what it has not got it proxies."""
     program_path = cache.tool("nginx", "nginx")
     with (
@@ -81,7 +84,7 @@ def nginx(host: str = "127.0.0.1", *, workers: int = 2, proxy: bool = True) -> I
                 user="user root;",
                 log=LOG,
                 upstream=f"127.0.0.1:{upstream.port}" if upstream else "127.0.0.1:9",
-                listen=f"listen {address} backlog=1024;",
+                listen=f"listen {address} backlog=1024;" if not encrypted else _ssl(address),
                 statuses=statuses,
             )
         )
@@ -90,4 +93,12 @@ def nginx(host: str = "127.0.0.1", *, workers: int = 2, proxy: bool = True) -> I
         with Program(argv, folder, "nginx") as program:
             ready = (lambda: answers(host, port)) if port else (lambda: answers_unix(Path(host)))
             program.wait_until(ready, "answers")
-            yield servers.Server("nginx", program, host, port, folder / "access.log", upstream)
+            yield servers.Server("nginx", program, host, port, folder / "access.log", upstream, encrypted)
+
+
+def _ssl(address: str) -> str:
+    files = tls.certificate()
+    return (
+        f"listen {address} ssl backlog=1024; ssl_certificate {files.certificate}; ssl_certificate_key {files.key};"
+        " ssl_session_cache shared:tls:1m; ssl_protocols TLSv1.2 TLSv1.3;"
+    )

@@ -1,7 +1,8 @@
 """Servers that nobody here wrote, each with the same little application and its own access log.
 
 Routes: /hello, /items/ID, /status/CODE, /sleep/MS, /bytes/N, /chunked/N (chunked, with a trailer where the server
-can), /sse (five events, 20 ms apart), /echo. A query is for the test: `?t=TAG` finds its lines again.
+can), /sse (five events, 20 ms apart), /echo, and in some /peer (the client's port). A query is for the test: `?t=TAG`
+finds its lines again. `encrypted`: the same over TLS, with the testbed's certificate.
 """
 
 import json
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.testbed import cache, toolchains
+from tests.testbed import cache, tls, toolchains
 from tests.testbed.process import Program, answers, answers_unix, descendants, free_port
 
 APPS = Path(__file__).parent / "apps"
@@ -48,12 +49,14 @@ class Server:
     port: int  # 0 on a unix socket
     log: Path
     upstream: "Server | None" = None
+    encrypted: bool = False
     _pids: set[int] = field(default_factory=set)
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}" if self.port else "http://localhost"
+        scheme = "https" if self.encrypted else "http"
+        return f"{scheme}://{host}:{self.port}" if self.port else f"{scheme}://localhost"
 
     @property
     def pids(self) -> set[int]:
@@ -85,6 +88,7 @@ def _serving(
     host: str = "127.0.0.1",
     env: dict[str, str] | None = None,
     seconds: float = 20.0,
+    encrypted: bool = False,
 ) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix=f"otel-ebpf-{name}-") as temporary:
         folder = Path(temporary)
@@ -92,18 +96,25 @@ def _serving(
         with Program(argv(host, port), folder, name, env=env, cwd=folder) as program:
             ready = (lambda: answers_unix(Path(host))) if not port else (lambda: answers(host, port))
             program.wait_until(ready, "answers", seconds)
-            yield Server(name, program, host, port, program.stdout_path)
+            yield Server(name, program, host, port, program.stdout_path, encrypted=encrypted)
 
 
-def _go_app() -> Path:
+def _pem(encrypted: bool) -> list[str | Path]:
+    """The certificate's and the key's files, as further arguments of a server of ours."""
+    files = tls.certificate() if encrypted else None
+    return [files.certificate, files.key] if files else []
+
+
+def _go_app(build: str = "normal") -> Path:
     folder = APPS / "go"
     go = toolchains.go()
 
-    def build(into: Path) -> None:
+    def make(into: Path) -> None:
         env = {"GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
-        cache.command([go, "build", "-o", str(into / "app"), "."], cwd=folder, env=env)
+        cache.command([go, "build", *tls.GO_BUILDS[build], "-o", str(into / "app"), "."], cwd=folder, env=env)
 
-    return cache.built("app-go", cache.files_below(folder), cache.command([go, "version"]), build) / "app"
+    name = "app-go" if build == "normal" else f"app-go-{build}"
+    return cache.built(name, cache.files_below(folder), cache.command([go, "version"]), make) / "app"
 
 
 def rust_app() -> Path:
@@ -146,10 +157,14 @@ def go_app() -> list[str | Path]:
 
 
 @contextmanager
-def go(host: str = "127.0.0.1") -> Iterator[Server]:
-    """Go's net/http; `host` may be the path of a unix socket."""
-    app = _go_app()
-    with _serving("go", lambda h, p: [app, "serve", (f"[{h}]:{p}" if ":" in h else f"{h}:{p}") if p else h], host) as s:
+def go(host: str = "127.0.0.1", *, encrypted: bool = False, build: str = "normal") -> Iterator[Server]:
+    """Go's net/http; `host` may be the path of a unix socket. `build`: a key of tls.GO_BUILDS without a space."""
+    app = _go_app(build)
+
+    def argv(h: str, p: int) -> list[str | Path]:
+        return [app, "serve", (f"[{h}]:{p}" if ":" in h else f"{h}:{p}") if p else h, *_pem(encrypted)]
+
+    with _serving("go", argv, host, encrypted=encrypted) as s:
         yield s
 
 
@@ -162,26 +177,31 @@ def rust(host: str = "127.0.0.1") -> Iterator[Server]:
 
 
 @contextmanager
-def jdk(host: str = "127.0.0.1") -> Iterator[Server]:
+def jdk(host: str = "127.0.0.1", *, encrypted: bool = False) -> Iterator[Server]:
     """The JDK's com.sun.net.httpserver."""
     folder, java = java_app(), cache.tool("java", "default-jdk-headless")
     command: list[str | Path] = [java, "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp", folder, "App"]
-    with _serving("jdk", lambda h, p: [*command, h, str(p)], host) as s:
+    store: list[str | Path] = [tls.certificate().keystore] if encrypted else []
+    with _serving("jdk", lambda h, p: [*command, h, str(p), *store], host, encrypted=encrypted) as s:
         yield s
 
 
 @contextmanager
-def node(host: str = "127.0.0.1") -> Iterator[Server]:
+def node(host: str = "127.0.0.1", *, encrypted: bool = False) -> Iterator[Server]:
     """Node's http module; `host` may be the path of a unix socket."""
-    with _serving("node", _node_serve, host) as s:
+    with _serving("node", lambda h, p: [*_node_serve(h, p), *_pem(encrypted)], host, encrypted=encrypted) as s:
         yield s
 
 
 @contextmanager
-def http_server(host: str = "127.0.0.1", version: str = "1.1") -> Iterator[Server]:
+def http_server(host: str = "127.0.0.1", version: str = "1.1", *, encrypted: bool = False) -> Iterator[Server]:
     """Python's http.server with threads; its chunks have extensions."""
     script = PYTHON_APPS / "http_server.py"
-    with _serving("http.server", lambda h, p: [sys.executable, script, h, str(p), version], host) as s:
+
+    def argv(h: str, p: int) -> list[str | Path]:
+        return [sys.executable, script, h, str(p), version, *_pem(encrypted)]
+
+    with _serving("http.server", argv, host, encrypted=encrypted) as s:
         yield s
 
 
@@ -190,31 +210,47 @@ def _bind(host: str, port: int) -> str:
 
 
 @contextmanager
-def gunicorn(worker: str = "sync", host: str = "127.0.0.1") -> Iterator[Server]:
+def gunicorn(worker: str = "sync", host: str = "127.0.0.1", *, encrypted: bool = False) -> Iterator[Server]:
     """gunicorn with two workers, `sync` or `gthread`; `host` may be the path of a unix socket."""
     log = '{"method": "%(m)s", "target": "%(U)s?%(q)s", "status": %(s)s, "body_bytes": %(B)s, "duration_s": %(L)s}'
     options = ["--workers", "2", "--worker-class", worker, "--access-logfile", "-", "--access-logformat", log]
     if worker == "gthread":
         options += ["--threads", "4", "--keep-alive", "30"]
+    if encrypted:
+        options += ["--certfile", str(tls.certificate().certificate), "--keyfile", str(tls.certificate().key)]
 
     def argv(h: str, p: int) -> list[str | Path]:
         app = ["--no-control-socket", "--chdir", str(PYTHON_APPS), "wsgi:application"]
         return [sys.executable, "-m", "gunicorn", "--bind", _bind(h, p), *options, *app]
 
-    with _serving(f"gunicorn-{worker}", argv, host) as s:
+    with _serving(f"gunicorn-{worker}", argv, host, encrypted=encrypted) as s:
         yield s
 
 
 @contextmanager
-def uvicorn(implementation: str = "h11", host: str = "127.0.0.1") -> Iterator[Server]:
+def uvicorn(
+    implementation: str = "h11", host: str = "127.0.0.1", *, encrypted: bool = False
+) -> Iterator[Server]:
     """uvicorn on asyncio with either of its parsers, `h11` or `httptools`; `host` may be a unix socket's path."""
 
     def argv(h: str, p: int) -> list[str | Path]:
         where = ["--host", h, "--port", str(p)] if p else ["--uds", h]
         options = ["--http", implementation, "--no-access-log", "--loop", "asyncio", "--timeout-keep-alive", "30"]
+        if encrypted:
+            options += ["--ssl-certfile", str(tls.certificate().certificate), "--ssl-keyfile", str(tls.certificate().key)]
         return [sys.executable, "-m", "uvicorn", *where, *options, "--app-dir", str(PYTHON_APPS), "asgi:application"]
 
-    with _serving(f"uvicorn-{implementation}", argv, host) as s:
+    with _serving(f"uvicorn-{implementation}", argv, host, encrypted=encrypted) as s:
+        yield s
+
+
+@contextmanager
+def upgrade(how: str) -> Iterator[Server]:
+    """A server of ours that begins in the clear; `how` its library does I/O: "own" or "memory"."""
+    script = PYTHON_APPS / "upgrade.py"
+    with _serving(
+        "upgrade", lambda _, p: [sys.executable, script, "serve", str(p), how, *_pem(True)], encrypted=True
+    ) as s:
         yield s
 
 

@@ -1,9 +1,10 @@
-"""Files with TLS in them, of versions and builds that a Debian does not have at once."""
+"""Files with TLS in them, of versions and builds that a Debian does not have at once; and the servers' certificate."""
 
 import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.testbed import cache, toolchains
@@ -18,6 +19,38 @@ GO_BUILDS = {
     "pie": ["-buildmode=pie"],
     "stripped pie": ["-buildmode=pie", "-ldflags=-s -w"],
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Of 127.0.0.1, ::1 and localhost, signed by itself. The password of `keystore` (PKCS #12, for Java) is "testbed"."""
+
+    certificate: Path
+    key: Path
+    keystore: Path
+
+    @property
+    def trust(self) -> dict[str, str]:
+        """Environment in which clients take it for good."""
+        names = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+        return dict.fromkeys(names, str(self.certificate))
+
+
+def certificate() -> Certificate:
+    """Made once."""
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=testbed"
+    request += " -addext subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost"
+    store = "pkcs12 -export -name testbed -passout pass:testbed"
+    openssl = cache.tool("openssl", "openssl")
+
+    def make(into: Path) -> None:
+        cert, key = into / "cert.pem", into / "key.pem"
+        cache.command([openssl, *request.split(), "-out", str(cert), "-keyout", str(key)])
+        key.chmod(0o644)  # what has given up root reads it too
+        cache.command([openssl, *store.split(), "-in", str(cert), "-inkey", str(key), "-out", str(into / "store.p12")])
+
+    folder = cache.built("certificate", [], request + store, make)
+    return Certificate(folder / "cert.pem", folder / "key.pem", folder / "store.p12")
 
 
 def debian_library(name: str, package: str) -> Path:

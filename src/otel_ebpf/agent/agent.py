@@ -389,5 +389,7 @@ class Agent:
                 **{name.removeprefix("records."): n for name, n in counters.items() if name.startswith("records.")},
                 # Of exchanges that not even the overflow map had room for; nothing else can know of them.
                 "lost.exchanges_uncounted": counters.get("exchanges.lost_uncounted", 0),
+                # Reads and writes of TLS libraries of which nobody knows to what socket they belong.
+                "tls.unbound": counters.get("tls.unbound", 0),
             },
         )

@@ -173,6 +173,8 @@ class Summary:
         )
         if lost:
             sentences.append(f"records of the kernel's ring: {lost}")
+        if unbound := books.records.get("tls.unbound"):
+            sentences.append(f"{unbound:,} reads and writes through TLS not seen: on connections older than this run")
         return sentences
 
     def as_json(self) -> str:

@@ -1,4 +1,5 @@
-// The testbed's Go application: `app serve ADDRESS` on net/http's server, `app client BASE` on its client.
+// The testbed's Go application: `app serve ADDRESS [CERTIFICATE KEY]` on net/http's server, `app client BASE` on its
+// client, `app many BASE CONNECTIONS ROUNDS` on as many connections at once: asks for BASE&n=N, prints "N BODY" lines.
 // The server prints one JSON line per request; the client reads "METHOD TARGET BODY_BYTES" lines and prints
 // "STATUS BODY_BYTES" lines.
 package main
@@ -7,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -81,6 +83,9 @@ func handle(w *counting, r *http.Request) {
 		text("item " + arg + "\n")
 	case "status":
 		w.WriteHeader(n)
+	case "peer":
+		_, port, _ := net.SplitHostPort(r.RemoteAddr)
+		text(port)
 	case "sleep":
 		time.Sleep(time.Duration(n) * time.Millisecond)
 		text("slept\n")
@@ -114,7 +119,7 @@ func handle(w *counting, r *http.Request) {
 	}
 }
 
-func serve(address string) error {
+func serve(address string, pem []string) error {
 	network := "tcp"
 	if strings.HasPrefix(address, "/") {
 		network = "unix"
@@ -125,7 +130,9 @@ func serve(address string) error {
 	}
 	var mu sync.Mutex
 	log := json.NewEncoder(os.Stdout)
-	return http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	// HTTP/1.1 only
+	server := &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}
+	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		c := &counting{ResponseWriter: w}
 		handle(c, r)
@@ -136,11 +143,45 @@ func serve(address string) error {
 		defer mu.Unlock()
 		log.Encode(map[string]any{"method": r.Method, "target": r.RequestURI, "status": c.status,
 			"body_bytes": c.bytes, "duration_s": time.Since(begin).Seconds()})
-	}))
+	})
+	if len(pem) == 2 {
+		return server.ServeTLS(listener, pem[0], pem[1])
+	}
+	return server.Serve(listener)
+}
+
+func http1() *http.Transport {
+	none := map[string]func(string, *tls.Conn) http.RoundTripper{}
+	return &http.Transport{DisableCompression: true, TLSNextProto: none, MaxIdleConnsPerHost: 1000}
+}
+
+func many(base string, connections, rounds int) error {
+	client := &http.Client{Transport: http1()}
+	for round := 0; round < rounds; round++ {
+		failed := make(chan error, connections)
+		for i := 0; i < connections; i++ {
+			go func(n int) {
+				response, err := client.Get(fmt.Sprintf("%s&n=%d", base, n))
+				if err == nil {
+					var body []byte
+					body, err = io.ReadAll(response.Body)
+					response.Body.Close()
+					fmt.Printf("%d %s\n", n, body)
+				}
+				failed <- err
+			}(round*connections + i)
+		}
+		for i := 0; i < connections; i++ {
+			if err := <-failed; err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func client(base string) error {
-	transport := &http.Transport{DisableCompression: true}
+	transport := http1()
 	if strings.HasPrefix(base, "/") {
 		path := base
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -177,9 +218,14 @@ func client(base string) error {
 
 func main() {
 	var err error
-	if os.Args[1] == "serve" {
-		err = serve(os.Args[2])
-	} else {
+	switch os.Args[1] {
+	case "serve":
+		err = serve(os.Args[2], os.Args[3:])
+	case "many":
+		connections, _ := strconv.Atoi(os.Args[3])
+		rounds, _ := strconv.Atoi(os.Args[4])
+		err = many(os.Args[2], connections, rounds)
+	default:
 		err = client(os.Args[2])
 	}
 	if err != nil {

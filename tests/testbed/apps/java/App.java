@@ -1,14 +1,21 @@
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
+import com.sun.net.httpserver.HttpsConfigurator;
+import com.sun.net.httpserver.HttpsServer;
+import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.concurrent.Executors;
+import javax.net.ssl.KeyManagerFactory;
+import javax.net.ssl.SSLContext;
 
-/** The testbed's Java application on the JDK's own server: `App HOST PORT`. Prints one JSON line per request. */
+/** The testbed's Java application on the JDK's own server: `App HOST PORT [KEYSTORE]`. Prints one JSON line per request. */
 public final class App {
     private static byte[] filled(int n) {
         byte[] bytes = new byte[n];
@@ -88,9 +95,25 @@ public final class App {
                 e.getRequestMethod(), e.getRequestURI(), status, sent, seconds));
     }
 
-    public static void main(String[] args) throws IOException {
+    private static HttpServer encrypted(InetSocketAddress where, String store)
+            throws IOException, GeneralSecurityException {
+        char[] password = "testbed".toCharArray();
+        KeyStore keys = KeyStore.getInstance("PKCS12");
+        try (FileInputStream file = new FileInputStream(store)) {
+            keys.load(file, password);
+        }
+        KeyManagerFactory factory = KeyManagerFactory.getInstance("SunX509");
+        factory.init(keys, password);
+        SSLContext context = SSLContext.getInstance("TLS");
+        context.init(factory.getKeyManagers(), null, null);
+        HttpsServer server = HttpsServer.create(where, 128);
+        server.setHttpsConfigurator(new HttpsConfigurator(context));
+        return server;
+    }
+
+    public static void main(String[] args) throws IOException, GeneralSecurityException {
         InetSocketAddress where = new InetSocketAddress(InetAddress.getByName(args[0]), Integer.parseInt(args[1]));
-        HttpServer server = HttpServer.create(where, 128);
+        HttpServer server = args.length > 2 ? encrypted(where, args[2]) : HttpServer.create(where, 128);
         server.createContext("/", App::handle);
         server.setExecutor(Executors.newFixedThreadPool(8));
         server.start();

@@ -1,9 +1,12 @@
-// The testbed's Node application: `app.js serve HOST PORT` or `app.js serve PATH` on the http module's server,
-// `app.js client fetch|http BASE` on fetch (undici) or the http module's client.
+// The testbed's Node application: `app.js serve HOST PORT [CERTIFICATE KEY]` or `app.js serve PATH` on the http (or
+// https) module's server, `app.js client fetch|http BASE` on fetch (undici) or the http (or https) module's client.
+// `app.js many BASE CONNECTIONS ROUNDS` asks for /peer?n=N on all connections at once, prints "N BODY" lines.
 // The server prints one JSON line per request; the client reads "METHOD TARGET BODY_BYTES" lines and prints
 // "STATUS BODY_BYTES" lines.
 "use strict";
+const fs = require("fs");
 const http = require("http");
+const https = require("https");
 const readline = require("readline");
 
 const later = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -24,6 +27,8 @@ async function handle(request, response, write) {
     case "status":
       response.statusCode = Number(arg);
       return;
+    case "peer":
+      return text(String(request.socket.remotePort));
     case "sleep":
       await later(Number(arg));
       return text("slept\n");
@@ -49,7 +54,9 @@ async function handle(request, response, write) {
 }
 
 function serve(where) {
-  const server = http.createServer(async (request, response) => {
+  const [certificate, key] = where.slice(2).map((file) => fs.readFileSync(file));
+  const create = certificate ? (on) => https.createServer({ cert: certificate, key }, on) : http.createServer;
+  const server = create(async (request, response) => {
     const begin = process.hrtime.bigint();
     let bytes = 0;
     response.on("finish", () => {
@@ -68,10 +75,12 @@ function serve(where) {
   else server.listen(Number(where[1]), where[0]);
 }
 
+const moduleOf = (base) => (base.startsWith("https:") ? https : http);
+
 function withHttp(agent, base, method, target, body) {
   return new Promise((done, fail) => {
     const headers = body ? { "Content-Length": body.length } : {};
-    const request = http.request(base + target, { method, agent, headers }, async (response) => {
+    const request = moduleOf(base).request(base + target, { method, agent, headers }, async (response) => {
       let bytes = 0;
       for await (const part of response) bytes += part.length;
       done([response.statusCode, bytes]);
@@ -82,7 +91,7 @@ function withHttp(agent, base, method, target, body) {
 }
 
 async function client(kind, base) {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const agent = new (moduleOf(base).Agent)({ keepAlive: true, maxSockets: 1 });
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const [method, target, size] = line.split(" ");
     const body = Number(size) ? Buffer.alloc(Number(size), "x") : undefined;
@@ -96,6 +105,27 @@ async function client(kind, base) {
   agent.destroy();
 }
 
+function ask(agent, url) {
+  return new Promise((done, fail) => {
+    const request = moduleOf(url).get(url, { agent }, async (response) => {
+      let body = "";
+      for await (const part of response) body += part;
+      done(body);
+    });
+    request.on("error", fail);
+  });
+}
+
+async function many(base, connections, rounds) {
+  const agent = new (moduleOf(base).Agent)({ keepAlive: true, maxSockets: connections });
+  const one = async (n) => console.log(n, await ask(agent, `${base}&n=${n}`));
+  for (let round = 0; round < rounds; round++) {
+    await Promise.all([...Array(connections).keys()].map((i) => one(round * connections + i)));
+  }
+  agent.destroy();
+}
+
 const [role, ...rest] = process.argv.slice(2);
 if (role === "serve") serve(rest);
+else if (role === "many") many(rest[0], Number(rest[1]), Number(rest[2]));
 else client(rest[0], rest[1]);

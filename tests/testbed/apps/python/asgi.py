@@ -24,6 +24,9 @@ async def application(
     if scope["path"].startswith("/sleep/"):
         await asyncio.sleep(int(scope["path"][7:]) / 1000)
         status, length, parts = 200, 6, iter((b"slept\n",))
+    elif scope["path"] == "/peer":
+        peer = str(scope["client"][1]).encode()
+        status, length, parts = 200, len(peer), iter((peer,))
     else:
         status, length, parts = answer(scope["path"], body)
     headers = [(b"content-type", b"text/plain")]

@@ -1,9 +1,10 @@
-"""The routes on http.server: `http_server.py HOST PORT [1.0|1.1]`; prints one JSON line per request.
+"""The routes on http.server: `http_server.py HOST PORT [1.0|1.1 [CERTIFICATE KEY]]`; prints one JSON line per request.
 
 Its chunks carry extensions and a trailer section. With HTTP/1.0 a body without a length goes on until close.
 """
 
 import json
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,11 +58,17 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    if sys.argv[3:] != ["1.0"]:
+    if sys.argv[3:4] != ["1.0"]:
         Handler.protocol_version = "HTTP/1.1"
     if ":" in sys.argv[1]:
         import socket
 
         ThreadingHTTPServer.address_family = socket.AF_INET6
     ThreadingHTTPServer.request_queue_size = 128
-    ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+    server = ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler)
+    if sys.argv[4:]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*sys.argv[4:])
+        # The handshake is not in accept(), where one client that says nothing would hold up all others.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()
