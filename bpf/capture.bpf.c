@@ -29,6 +29,7 @@ const enum event_flags type_flags;
 const enum close_how type_how;
 const enum verdict type_verdict;
 const enum counter type_counter;
+const enum stranger type_stranger;
 const enum tls_cookie type_tls_cookie;
 const struct tls_layout *type_tls_layout;
 const struct tls_session *type_tls_session;
@@ -282,7 +283,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		c->old = true;
 		return 0;
 	}
-	if ((++c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &c->id)) {
+	if ((++c->ops & 15) == 0 && c->tls != TLS_YES && bpf_map_lookup_elem(&strangers, &c->id)) {
 		c->state = CONN_IGNORED;
 		return 0;
 	}
@@ -300,8 +301,9 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		return 0;
 	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
 		     find_buffer(task, c, dir);
-	if (tls_in_use && o.burst_start && (c->tls == TLS_UNKNOWN || c->tls_process)) {
-		if (becomes_tls(c, &o, ret) || (c->tls_process && call_around(c, task))) {
+	/* Also before a library is probed: an old connection must not be taken for a stranger meanwhile. */
+	if (o.burst_start && (c->tls == TLS_UNKNOWN || c->tls_process)) {
+		if (becomes_tls(c, &o, ret, c->tls_process && call_around(c, task))) {
 			c->tls = TLS_YES;
 			c->announced = 0; /* it may have been announced as something else */
 			return on_ciphertext(c, &o, sk, task);
@@ -459,6 +461,7 @@ static __always_inline int on_plaintext(struct conn *c, const struct tls_call *c
 {
 	struct op o = {.dir = cookie & TLS_SEND ? DIR_SEND : DIR_RECV, .tgid = tgid, .readable = true};
 	struct half *h = &c->half[o.dir & 1];
+	__u64 stranger;
 
 	o.off = h->off;
 	o.other_off = c->half[(o.dir + 1) & 1].off;
@@ -475,7 +478,8 @@ static __always_inline int on_plaintext(struct conn *c, const struct tls_call *c
 		select_conn(c, tgid);
 	if (c->state != CONN_WATCHED)
 		return 0;
-	if ((c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &c->id)) {
+	stranger = c->id | 1ULL << STRANGER_TLS_BIT;
+	if ((c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &stranger)) {
 		c->state = CONN_IGNORED;
 		return 0;
 	}
@@ -542,6 +546,8 @@ int tls_exit(struct pt_regs *ctx)
 		return 0;
 	key.session = call->session;
 	c = tls_conn(&key, call, cookie);
+	if (!c) /* no room for one more */
+		count(COUNT_TLS_UNBOUND);
 	if (!c || call->done || cookie & TLS_NO_DATA)
 		return 0;
 	if (around && carries_tls(c, call, around, len))

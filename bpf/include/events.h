@@ -189,6 +189,11 @@ struct user_buffer {
 	__u64 mark_at;
 };
 
+/* In the ids of `strangers`: what is inside the connection's TLS is meant, not what was spoken before it. */
+enum stranger {
+	STRANGER_TLS_BIT = 63,
+};
+
 enum conn_tls {
 	TLS_UNKNOWN = 0,
 	TLS_NO, /* so far: a protocol may change to it */

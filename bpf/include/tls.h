@@ -172,27 +172,41 @@ static __always_inline struct tls_call *call_around(const struct conn *c, struct
 	return call && call->active ? call : NULL;
 }
 
-/* Do these begin a TLS record (RFC 8446, 5.1)? */
+/* Do these five begin a TLS record (RFC 8446, 5.1)? */
 static __always_inline bool is_tls_record(const __u8 *p)
 {
-	return p[0] >= 20 && p[0] <= 23 && p[1] == 3 && p[2] <= 4;
+	__u32 len = (__u32)p[3] << 8 | p[4];
+
+	return p[0] >= 20 && p[0] <= 23 && p[1] == 3 && p[2] <= 4 && len > 0 && len <= (1 << 14) + 2048;
 }
 
-/* At the start of a burst: is this the first of TLS on the connection? Remembers a ClientHello. */
-__noinline int becomes_tls(struct conn *c, struct op *o, __u32 len)
+/* At the start of a burst: is this the first of TLS on the connection? Where something else was spoken before, only a
+ * ClientHello or a library's call around it says so. Remembers a ClientHello.
+ */
+__noinline int becomes_tls(struct conn *c, struct op *o, __u32 len, __u32 in_call)
 {
 	__u32 zero = 0;
 	struct hello_bytes *h = bpf_map_lookup_elem(&hello_scratch, &zero);
 	struct tls_hello key = {};
 	struct tls_socket socket = {};
+	struct iovec v;
+	__u64 base;
 
-	if (!c || !o || !h || c->tls == TLS_NO || !o->readable || c->buffer.iovcnt || len < 5)
+	if (!c || !o || !h || !o->readable)
 		return 0;
-	if (bpf_probe_read_user(h->bytes, 5, (void *)c->buffer.base) || !is_tls_record(h->bytes))
+	base = c->buffer.base;
+	if (c->buffer.iovcnt) { /* of several pieces the first one has to tell */
+		if (bpf_probe_read_user(&v, sizeof(v), (void *)base))
+			return 0;
+		base = v.iov_base;
+		if (v.iov_len < len)
+			len = v.iov_len;
+	}
+	if (len < 5 || bpf_probe_read_user(h->bytes, 5, (void *)base) || !is_tls_record(h->bytes))
 		return 0;
-	if (h->bytes[0] != 22 || len < HELLO_LEN ||
-	    bpf_probe_read_user(h->bytes, HELLO_LEN, (void *)c->buffer.base) || h->bytes[5] != 1)
-		return 1;
+	if (h->bytes[0] != 22 || len < HELLO_LEN || bpf_probe_read_user(h->bytes, HELLO_LEN, (void *)base) ||
+	    h->bytes[5] != 1)
+		return c->tls == TLS_UNKNOWN || in_call;
 	key.tgid = o->tgid;
 	key.dir = o->dir;
 	__builtin_memcpy(key.random, h->bytes + HELLO_RANDOM, TLS_RANDOM_LEN);

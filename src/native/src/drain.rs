@@ -3,10 +3,10 @@
 use crate::exchange::Role;
 use crate::loader::{Failure, FailureKind, Maps, Programs};
 use crate::ring;
-use crate::stream::Streams;
-use crate::wire::{self, counter, overflow_key, overflow_value};
+use crate::stream::{Streams, WITHIN_TLS};
+use crate::wire::{self, counter, overflow_key, overflow_value, stranger};
 use libbpf_rs::{MapCore, MapFlags, RingBuffer, RingBufferBuilder};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -20,6 +20,9 @@ const INTERVAL_MS: i32 = 100;
 const CLOCK_STEP_NS: u64 = 1_000_000;
 /// Records taken under one lock: about a millisecond's work.
 const RECORDS_AT_A_TIME: usize = 1024;
+/// After processes have ended, what they left behind is looked for so often at most: it means to look at all.
+const SWEEP: Duration = Duration::from_secs(5);
+const _: () = assert!(WITHIN_TLS == 1 << stranger::STRANGER_TLS_BIT.0);
 
 /// Between the drain thread and Python's.
 pub struct Shared {
@@ -150,6 +153,7 @@ pub struct Drain {
     overflow_waits: bool,
     overflow_total: u64,
     clock_offset: i64,
+    swept: Instant,
 }
 
 impl Drain {
@@ -212,6 +216,7 @@ impl Drain {
             overflow_waits: false,
             overflow_total: 0,
             clock_offset: offset,
+            swept: Instant::now(),
         })
     }
 
@@ -238,12 +243,17 @@ impl Drain {
             self.clock_offset = offset;
         }
         let offset = self.clock_offset;
+        let mut ended = FxHashSet::default();
         let (strangers, forgot, fresh) = {
             let shared = Arc::clone(&self.shared);
             let mut streams = shared.streams();
             streams.aggregator.set_clock_offset(offset);
             self.read_overflow(&mut streams);
             streams.tick(now_ns);
+            if self.swept.elapsed() >= SWEEP {
+                self.swept = Instant::now();
+                ended = streams.take_ended();
+            }
             (
                 streams.take_strangers(),
                 streams.take_forgot(),
@@ -252,6 +262,9 @@ impl Drain {
         };
         for conn in strangers {
             self.shared.maps.leave_alone(conn);
+        }
+        if !ended.is_empty() {
+            self.shared.maps.forget_tls_of(&ended);
         }
         if forgot {
             let mut programs = self

@@ -7,11 +7,12 @@ use uprobes::Uprobes;
 pub use uprobes::{Layout, Place, Probe};
 
 use crate::wire::skel::{CaptureProgs, CaptureSkel, CaptureSkelBuilder};
-use crate::wire::verdict;
+use crate::wire::{self, tls_session, verdict};
 use libbpf_rs::btf::types::{Func, Typedef};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject, ProgramAttachType, ProgramMut};
+use rustc_hash::FxHashSet;
 use std::mem::MaybeUninit;
 
 /// Which hooks see the socket operations.
@@ -288,6 +289,7 @@ impl Programs {
             ring: handle(&m.ring)?,
             verdicts: handle(&m.verdicts)?,
             strangers: handle(&m.strangers)?,
+            tls_sessions: handle(&m.tls_conns)?,
             overflow: handle(&m.overflow)?,
             counters: handle(&m.counters)?,
         })
@@ -330,6 +332,7 @@ pub struct Maps {
     pub ring: MapHandle,
     verdicts: MapHandle,
     strangers: MapHandle,
+    tls_sessions: MapHandle,
     /// Exchanges that the ring had no room for.
     pub overflow: MapHandle,
     counters: MapHandle,
@@ -358,6 +361,17 @@ impl Maps {
         let _ = self
             .strangers
             .update(&conn.to_ne_bytes(), &[1], MapFlags::ANY);
+    }
+
+    /// Forgets TLS sessions of processes that have ended: who is killed, or just exits, ends none of its own.
+    pub fn forget_tls_of(&self, ended: &FxHashSet<u32>) {
+        let theirs =
+            |key: &Vec<u8>| wire::read::<tls_session>(key).is_some_and(|s| ended.contains(&s.tgid));
+        let keys: Vec<Vec<u8>> = self.tls_sessions.keys().filter(theirs).collect();
+        for key in keys {
+            // not there: its owner was faster
+            let _ = self.tls_sessions.delete(&key);
+        }
     }
 
     /// One of `enum counter`, over all CPUs.

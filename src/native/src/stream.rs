@@ -36,6 +36,9 @@ const MAX_EXECS: usize = 1024;
 /// A verdict that is not given within this time is taken as "watched".
 const VERDICT_NS: u64 = 2_000_000_000;
 
+/// With this in its id a stranger is what is within a connection's TLS, and not what was spoken before it.
+pub const WITHIN_TLS: u64 = 1 << 63;
+
 /// Which way bytes went, seen from the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -302,6 +305,7 @@ pub struct Streams {
     /// Keep `execs`.
     pub tell_execs: bool,
     execs: Vec<u32>,
+    ended: FxHashSet<u32>,
     /// When idle connections may be looked for again.
     forget_ns: u64,
     /// Ended processes whose connections may still have something to say, by time of death.
@@ -324,6 +328,7 @@ impl Streams {
             tls_users: FxHashSet::default(),
             tell_execs: false,
             execs: Vec::new(),
+            ended: FxHashSet::default(),
             forget_ns: 0,
             dying: VecDeque::new(),
         }
@@ -340,6 +345,7 @@ impl Streams {
         old: bool,
         describe: impl FnOnce() -> Process,
     ) {
+        self.ended.remove(&tgid);
         let key = self.processes.with_traffic(tgid, describe);
         if let Some(known) = self.conns.get(&id) {
             if known.info.encrypted == info.encrypted {
@@ -563,6 +569,7 @@ impl Streams {
         if self.tell_execs && self.execs.len() < MAX_EXECS {
             self.execs.push(process.tgid);
         }
+        self.ended.remove(&process.tgid);
         if let Some(before) = self.processes.exec(process) {
             self.ended(before, ts_ns);
         }
@@ -582,6 +589,7 @@ impl Streams {
     /// A process ended. What its TCP connections had in flight is settled when they close, a moment later;
     /// unix sockets close without a word.
     pub fn exit(&mut self, tgid: u32, ts_ns: u64) {
+        self.ended.insert(tgid);
         let Some(key) = self.processes.exit(tgid) else {
             return;
         };
@@ -687,6 +695,11 @@ impl Streams {
             .is_none_or(|p| p.verdict.allows(server_port))
     }
 
+    /// Tgids of processes that have ended since the last call, and that nobody has been given again.
+    pub fn take_ended(&mut self) -> FxHashSet<u32> {
+        std::mem::take(&mut self.ended)
+    }
+
     /// Connections that the kernel side need not follow any longer.
     pub fn take_strangers(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.strangers)
@@ -718,8 +731,9 @@ impl Streams {
     }
 
     fn leave_alone(&mut self, id: u64) {
-        self.conns.remove(&id);
-        self.strangers.push(id);
+        let within = self.conns.remove(&id).is_some_and(|c| c.info.encrypted);
+        self.strangers
+            .push(if within { id | WITHIN_TLS } else { id });
         self.counters.strangers += 1;
     }
 

@@ -8,7 +8,8 @@ pub(crate) mod skel {
 
 pub use skel::types::{
     close_how, counter, ev_close, ev_exec, ev_hdr, ev_open, ev_segment, event_dir, event_flags,
-    event_kind, overflow_key, overflow_value, tls_cookie, tls_layout, verdict,
+    event_kind, overflow_key, overflow_value, stranger, tls_cookie, tls_layout, tls_session,
+    verdict,
 };
 
 /// A type of the wire contract: integers and arrays of them, any bit pattern is one.
@@ -32,6 +33,8 @@ unsafe impl Wire for overflow_key {}
 unsafe impl Wire for overflow_value {}
 // SAFETY: as above.
 unsafe impl Wire for tls_layout {}
+// SAFETY: as above.
+unsafe impl Wire for tls_session {}
 
 /// The value at the start of `bytes`; `None` where they are too short.
 pub fn read<T: Wire>(bytes: &[u8]) -> Option<T> {
