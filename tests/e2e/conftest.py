@@ -12,6 +12,8 @@ from tests.testbed import agent as agents
 from tests.testbed import collector as collectors
 from tests.testbed import nginx, servers
 from tests.testbed.clients import Ask, curl
+from tests.testbed.process import eventually
+from tests.testbed.telemetry import SERVER
 
 STARTS: dict[str, Callable[[], AbstractContextManager[servers.Server]]] = {
     "nginx": nginx.nginx,
@@ -24,6 +26,18 @@ STARTS: dict[str, Callable[[], AbstractContextManager[servers.Server]]] = {
     "go": servers.go,
     "jdk": servers.jdk,
     "rust": servers.rust,
+}
+
+ENCRYPTED: dict[str, Callable[[], AbstractContextManager[servers.Server]]] = {
+    "nginx": lambda: nginx.nginx(encrypted=True),
+    "http.server": lambda: servers.http_server(encrypted=True),
+    "gunicorn-sync": lambda: servers.gunicorn(encrypted=True),
+    "gunicorn-gthread": lambda: servers.gunicorn("gthread", encrypted=True),
+    "uvicorn-h11": lambda: servers.uvicorn(encrypted=True),
+    "uvicorn-httptools": lambda: servers.uvicorn("httptools", encrypted=True),
+    "node": lambda: servers.node(encrypted=True),
+    "go": lambda: servers.go(encrypted=True),
+    "go-stripped": lambda: servers.go(encrypted=True, build="stripped"),
 }
 
 Serve = Callable[[str], servers.Server]
@@ -83,6 +97,45 @@ def serve() -> Iterator[Serve]:
             return started[name]
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def encrypted() -> Iterator[Serve]:
+    """Starts a server with TLS by name, once."""
+    with ExitStack() as stack:
+        started: dict[str, servers.Server] = {}
+
+        def start(name: str) -> servers.Server:
+            if name not in started:
+                started[name] = stack.enter_context(ENCRYPTED[name]())
+            return started[name]
+
+        yield start
+
+
+def meet(agent: agents.Agent, server: servers.Server) -> servers.Server:
+    """Makes requests until the agent sees them: its library is probed from then on."""
+
+    def seen() -> bool:
+        curl(server, [Ask("GET", "/status/200?t=meet"), Ask("GET", "/chunked/10?t=meet")])
+        agent.settle()
+        return all(agent.spans(each.pids, SERVER, "meet") for each in (server, server.upstream) if each)
+
+    eventually(seen, f"{server.name} is seen")
+    return server
+
+
+@pytest.fixture(scope="module")
+def secure(agent: agents.Agent, encrypted: Serve) -> Serve:
+    """The same for a module's agent, which has met it by then. What is before that is test_tls_agents.py's."""
+    met: dict[str, servers.Server] = {}
+
+    def start(name: str) -> servers.Server:
+        if name not in met:
+            met[name] = meet(agent, encrypted(name))
+        return met[name]
+
+    return start
 
 
 _tags = itertools.count(1)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,6 +134,22 @@ def environment(endpoint: str | None) -> dict[str, str]:
     if endpoint:
         clean["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
     return {**clean, "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "250"}
+
+
+@contextmanager
+def shown(folder: Path, *options: str) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """An agent without a backend, attached; the call gives the lines that it has shown so far, as JSON has them."""
+    if only_cgroup and "--cgroup" not in options:
+        options = (*options, "--cgroup", only_cgroup)
+    with Program([COMMAND, "run", "--output", "json", *options], folder, "shown", env=environment(None)) as program:
+        program.wait_until(lambda: ATTACHED.search(program.stderr), "says that it is attached", 30)
+        programs_seen.update(programs_of(program.pid))
+
+        def rows() -> list[dict[str, Any]]:
+            whole = program.stdout[: program.stdout.rfind("\n") + 1]
+            return [row for row in map(json.loads, whole.splitlines()) if row["kind"] == "request"]
+
+        yield rows
 
 
 @contextmanager

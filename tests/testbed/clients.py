@@ -90,6 +90,7 @@ go = _scripted(lambda: [*servers.go_app(), "client"])
 node_fetch = _scripted(lambda: [*servers.node_app(), "client", "fetch"])
 node_http = _scripted(lambda: [*servers.node_app(), "client", "http"])
 
+
 def wget(server: servers.Server, asks: Iterable[Ask], *options: str) -> Done:
     """GNU wget with GnuTLS: GETs alone, all in one process. It says nothing of what it got: as many (0, 0)."""
     asks = list(asks)
@@ -98,6 +99,14 @@ def wget(server: servers.Server, asks: Iterable[Ask], *options: str) -> Done:
     argv: list[str | Path] = [cache.tool("wget", "wget"), *common, *options]
     pid, _ = run([*argv, *(server.url + ask.target for ask in asks)])
     return Done(pid, [(0, 0)] * len(asks))
+
+
+def through(name: str, proxy: str, server: servers.Server, asks: Iterable[Ask]) -> Done:
+    """The same by a proxy, for those that can: curl and aiohttp."""
+    if name == "curl":
+        return curl(server, asks, "--proxy", proxy)
+    script = servers.PYTHON_APPS / "client_aiohttp.py"
+    return _scripted(lambda: [sys.executable, script, "--proxy", proxy])(server, asks)
 
 
 @dataclass(frozen=True, slots=True)

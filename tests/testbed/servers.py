@@ -228,16 +228,19 @@ def gunicorn(worker: str = "sync", host: str = "127.0.0.1", *, encrypted: bool =
 
 
 @contextmanager
-def uvicorn(
-    implementation: str = "h11", host: str = "127.0.0.1", *, encrypted: bool = False
-) -> Iterator[Server]:
+def uvicorn(implementation: str = "h11", host: str = "127.0.0.1", *, encrypted: bool = False) -> Iterator[Server]:
     """uvicorn on asyncio with either of its parsers, `h11` or `httptools`; `host` may be a unix socket's path."""
 
     def argv(h: str, p: int) -> list[str | Path]:
         where = ["--host", h, "--port", str(p)] if p else ["--uds", h]
         options = ["--http", implementation, "--no-access-log", "--loop", "asyncio", "--timeout-keep-alive", "30"]
         if encrypted:
-            options += ["--ssl-certfile", str(tls.certificate().certificate), "--ssl-keyfile", str(tls.certificate().key)]
+            options += [
+                "--ssl-certfile",
+                str(tls.certificate().certificate),
+                "--ssl-keyfile",
+                str(tls.certificate().key),
+            ]
         return [sys.executable, "-m", "uvicorn", *where, *options, "--app-dir", str(PYTHON_APPS), "asgi:application"]
 
     with _serving(f"uvicorn-{implementation}", argv, host, encrypted=encrypted) as s:

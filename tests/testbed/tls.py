@@ -23,7 +23,7 @@ GO_BUILDS = {
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Of 127.0.0.1, ::1 and localhost, signed by itself. The password of `keystore` (PKCS #12, for Java) is "testbed"."""
+    """Of 127.0.0.1, ::1 and localhost, signed by itself. `keystore` is for Java: PKCS #12, its password "testbed"."""
 
     certificate: Path
     key: Path

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import io
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.testbed import tls
 from tests.testbed.process import free_port
 from tests.testbed.servers import Server
 
@@ -41,9 +43,10 @@ class _Kept(io.BufferedReader):
 
 
 class Connection:
-    """A client's connection."""
+    """A client's connection; within TLS where the server wants it so, in this process's OpenSSL."""
 
     def __init__(self, server: Server | tuple[str, int] | str, timeout: float = 20) -> None:
+        encrypted = isinstance(server, Server) and server.encrypted
         if isinstance(server, Server):
             server = (server.host, server.port) if server.port else server.host
         family = socket.AF_UNIX if isinstance(server, str) else socket.AF_INET6 if ":" in server[0] else socket.AF_INET
@@ -52,6 +55,9 @@ class Connection:
         self.sock.connect(server)
         if family != socket.AF_UNIX:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if encrypted:
+            context = ssl.create_default_context(cafile=str(tls.certificate().certificate))
+            self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
         self._reader = _Kept(socket.SocketIO(self.sock, "rb"), 65536)
 
     def send(self, data: bytes, every: int = 0, pause: float = 0.0) -> None:
@@ -147,3 +153,27 @@ def serving(handle: Callable[[socket.socket], None], where: str = "127.0.0.1") -
         thread.join(5)
         if family == socket.AF_UNIX:
             Path(where).unlink(missing_ok=True)
+
+
+def _relay(here: socket.socket, there: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := here.recv(65536):
+            there.sendall(data)
+        there.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def tunnel() -> Iterator[tuple[str, int]]:
+    """A proxy that knows CONNECT and nothing else. Yields (host, port)."""
+
+    def handle(conn: socket.socket) -> None:
+        host, _, port = read_head(conn).split(b" ")[1].decode().rpartition(":")
+        with socket.create_connection((host, int(port))) as upstream:
+            conn.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=_relay, args=(upstream, conn), daemon=True)
+            back.start()
+            _relay(conn, upstream)
+            back.join(10)
+
+    with serving(handle) as address:
+        yield address

@@ -1,4 +1,7 @@
-"""`client_aiohttp.py BASE`: aiohttp on one session. "METHOD TARGET BODY_BYTES" lines in, "STATUS BODY_BYTES" out."""
+"""`client_aiohttp.py [--proxy URL] BASE`: aiohttp on one session.
+
+"METHOD TARGET BODY_BYTES" lines in, "STATUS BODY_BYTES" out.
+"""
 
 import asyncio
 import sys
@@ -7,10 +10,11 @@ import aiohttp
 
 
 async def main() -> None:
-    async with aiohttp.ClientSession() as session:
+    proxy = sys.argv[2] if sys.argv[1] == "--proxy" else None
+    async with aiohttp.ClientSession(proxy=proxy) as session:
         for line in sys.stdin:
             method, target, size = line.split()
-            async with session.request(method, sys.argv[1] + target, data=b"x" * int(size) or None) as response:
+            async with session.request(method, sys.argv[-1] + target, data=b"x" * int(size) or None) as response:
                 print(response.status, len(await response.read()))
 
 

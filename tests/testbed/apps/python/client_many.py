@@ -1,4 +1,4 @@
-"""`client_many.py BASE CONNECTIONS ROUNDS`: aiohttp asks for BASE&n=N on all connections at once; prints "N BODY" lines."""
+"""`client_many.py BASE CONNECTIONS ROUNDS`: aiohttp asks for BASE&n=N on all at once; prints "N BODY" lines."""
 
 import asyncio
 import sys

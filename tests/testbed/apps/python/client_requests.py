@@ -7,7 +7,7 @@ import requests
 
 with requests.Session() as session:
     session.trust_env = False
-    session.verify = os.environ.get("REQUESTS_CA_BUNDLE", True)
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
     for line in sys.stdin:
         method, target, size = line.split()
         response = session.request(method, sys.argv[1] + target, data=b"x" * int(size) or None)

@@ -48,7 +48,9 @@ def test_entries_are_those_of_the_symbol_table() -> None:
     app = tls.go_tls("normal")
     symbols = {}
     for line in cache.command([toolchains.go(), "tool", "nm", "-size", str(app)]).splitlines():
-        if row := re.match(r"\s*([0-9a-f]+)\s+(\d+) [Tt] (crypto/tls\.\(\*Conn\)\.(?:Read|Write|Close|handshakeContext))$", line):
+        if row := re.match(
+            r"\s*([0-9a-f]+)\s+(\d+) [Tt] (crypto/tls\.\(\*Conn\)\.(?:Read|Write|Close|handshakeContext))$", line
+        ):
             symbols[row[3]] = (int(row[1], 16), int(row[2]))
     for probe in found(app).probes:
         start, size = symbols[probe.function]

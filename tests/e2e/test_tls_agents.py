@@ -1,0 +1,146 @@
+"""Agents that start and end while TLS is spoken: which connection a request is on, and what was there before."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunAgent, Serve, meet
+from tests.e2e.expect import assert_same, await_log
+from tests.testbed import agent as agents
+from tests.testbed import cache, clients, tls
+from tests.testbed.agent import Agent
+from tests.testbed.clients import Ask
+from tests.testbed.process import eventually
+from tests.testbed.telemetry import CLIENT, SERVER
+from tests.testbed.wire import Connection, request
+
+ONLY = [f"--exe={name}" for name in ("python*", "nginx", "node", "app", "curl", "wget", "wrk")]
+
+
+@pytest.mark.parametrize("client_name", clients.MANY)
+@pytest.mark.parametrize("server_name", ["nginx", "uvicorn-httptools", "node", "go"])
+def test_each_request_is_on_its_own_connection(
+    encrypted: Serve, tag: str, tmp_path: Path, server_name: str, client_name: str
+) -> None:
+    """Fifty connections at once: the server says in each body by which port it was asked, and so must the agent."""
+    server = encrypted(server_name)
+    for name in ("node", "go"):
+        encrypted(name)  # their programs are the clients' as well, and so have been met
+    with agents.shown(tmp_path, *ONLY) as rows:
+
+        def seen(wanted: str) -> list[dict[str, Any]]:
+            return [row for row in rows() if f"t={wanted}" in row["target"]]
+
+        def met(name: str) -> bool:
+            clients.curl(encrypted(name), [Ask("GET", f"/hello?t={name}")])
+            return any(row["role"] == "server" for row in seen(name))
+
+        for name in ("node", "go", server_name):
+            eventually(partial(met, name), f"{name} is met")
+        done = clients.MANY[client_name](server, tag, 50, 4)
+        assert len(done.ports) == 200
+        found = eventually(lambda: all_of if len(all_of := seen(tag)) >= 400 else [], "all lines are shown")
+    assert len(found) == 400
+    for role in ("client", "server"):
+        told = {int(row["target"].rpartition("n=")[2]): row["client"] for row in found if row["role"] == role}
+        assert told == {number: f"127.0.0.1:{port}" for number, port in done.ports.items()}
+    assert {row["server"] for row in found} == {f"127.0.0.1:{server.port}"}
+    assert {row["pid"] for row in found if row["role"] == "client"} == {done.pid}
+    assert len(set(done.ports.values())) >= 20
+
+
+@pytest.mark.parametrize("server_name", ["nginx", "http.server", "gunicorn-gthread", "uvicorn-h11", "node", "go"])
+def test_connections_older_than_the_agent(run_agent: RunAgent, encrypted: Serve, tag: str, server_name: str) -> None:
+    """Whose library reads the socket is known from its next read on. Of a memory BIO it is never known: it is counted.
+
+    A thread that waits in a read since before the agent started ends it unseen: its request is not seen, the next is.
+    """
+    server = encrypted(server_name)
+    waits = server_name in {"http.server", "go"}
+    memory = server_name in {"uvicorn-h11", "node"}
+    with Connection(server) as conn:
+        conn.send(request("GET", f"/hello?t={tag}&n=before"))
+        conn.answer()
+        with run_agent(*ONLY) as agent:
+            meet(agent, server)
+            for number in range(5):
+                conn.send(request("POST", f"/echo?t={tag}&n={number}", body=b"x" * 100))
+                conn.answer()
+                agent.settle()
+            log = [line for line in await_log(server, tag, 6) if "before" not in line.query]
+            served = agent.spans(server.pids, SERVER, tag)
+            assert_same(served, [] if memory else log[1:] if waits else log)
+            assert agent.end() == 0
+            unbound = agent.summary()["records"]["tls.unbound"]
+            assert unbound >= 10 if memory else unbound == 0
+
+
+def test_nothing_is_lost_to_attaching_and_detaching(run_agent: RunAgent, encrypted: Serve, tag: str) -> None:
+    server = encrypted("nginx")
+
+    def served(agent: Agent) -> int:
+        agent.telemetry.refresh()
+        return agent.telemetry.count("http.server.request.duration", server.pids)
+
+    argv = [cache.tool("wrk", "wrk"), "-t1", "-c8", "-d120s", f"{server.url}/quiet"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as wrk:
+        runs = 0
+        while wrk.poll() is None and runs < 5:
+            with run_agent(*ONLY, "--metrics-only") as agent:
+                eventually(lambda: served(agent) > 100, "the load is seen")
+                clients.curl(server, [Ask("GET", f"/hello?t={tag}-{runs}")] * 3)
+                assert agent.end() == 0
+            runs += 1
+        wrk.send_signal(signal.SIGINT)  # it reports, and ends as it would have
+        out, _ = wrk.communicate(timeout=30)
+    assert runs == 5
+    assert wrk.returncode == 0
+    assert "Socket errors" not in out
+    assert "Non-2xx" not in out
+    server.program.must_run()
+    assert len(await_log(server, f"{tag}-0", 3)) == 3
+
+
+KILLED = """
+import http.client, os, signal, ssl, sys
+connection = http.client.HTTPSConnection("127.0.0.1", int(sys.argv[1]), context=ssl.create_default_context())
+connection.request("GET", sys.argv[2])
+connection.getresponse().read()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def sessions_of(pids: set[int]) -> set[int]:
+    """Those of the processes of which the kernel side, of any agent, holds TLS sessions."""
+    bpftool = cache.tool("bpftool", "bpftool")
+
+    def read(*what: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(cache.command([bpftool, "-j", "map", *what]) or "[]")
+        return rows
+
+    maps = [row["id"] for row in read("list") if row.get("name") == "tls_conns"]
+    return {row["formatted"]["key"]["tgid"] for each in maps for row in read("dump", "id", str(each))} & pids
+
+
+def test_sessions_of_the_killed_are_forgotten(run_agent: RunAgent, encrypted: Serve, tag: str) -> None:
+    server = encrypted("nginx")
+    env = {**os.environ, **tls.certificate().trust}
+    with run_agent(*ONLY) as agent:
+        meet(agent, server)
+        argv = [sys.executable, "-c", KILLED, str(server.port), f"/hello?t={tag}"]
+        pids = set()
+        for _ in range(3):
+            with subprocess.Popen(argv, env=env) as client:
+                assert client.wait(20) == -signal.SIGKILL
+            pids.add(client.pid)
+        assert sessions_of(pids) == pids
+        agent.settle()
+        assert len(agent.spans(pids, CLIENT, tag)) == 3
+        eventually(lambda: not sessions_of(pids), "nothing of theirs is kept", 10)
