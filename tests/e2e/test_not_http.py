@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import RunAgent
 from tests.testbed import cache, wire
 from tests.testbed.agent import Agent
 from tests.testbed.process import Program, answers, free_port
@@ -61,8 +62,19 @@ def test_other_protocols_make_no_span(agent: Agent, protocol: str) -> None:
     assert new == []
 
 
-def test_tls_makes_no_span(agent: Agent, tmp_path: Path, tag: str) -> None:
-    """Until TLS is read at its library, its ciphertext is only noise."""
+WITHOUT_TLS = """\
+file_format: "1.0"
+tracer_provider:
+  processors:
+    - batch: {schedule_delay: 50, exporter: {otlp_http: {endpoint: "${OTEL_EXPORTER_OTLP_ENDPOINT}/v1/traces"}}}
+distribution:
+  otel_ebpf:
+    capture: {tls: false}
+"""
+
+
+def test_ciphertext_makes_no_span(run_agent: RunAgent, tmp_path: Path, tag: str) -> None:
+    """With `capture.tls: false` no library is probed, and what is left is noise."""
     openssl = cache.tool("openssl", "openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     files = ["-keyout", str(key), "-out", str(certificate)]
@@ -70,7 +82,9 @@ def test_tls_makes_no_span(agent: Agent, tmp_path: Path, tag: str) -> None:
     subprocess.run(make, check=True, capture_output=True)
     port = free_port()
     serve = [openssl, "s_server", "-accept", str(port), "-key", str(key), "-cert", str(certificate), "-www", "-quiet"]
-    with Program(serve, tmp_path, "s_server") as server:
+    config = tmp_path / "config.yaml"
+    config.write_text(WITHOUT_TLS)
+    with run_agent("--config", str(config)) as agent, Program(serve, tmp_path, "s_server") as server:
         server.wait_until(lambda: answers("127.0.0.1", port), "answers")
         pids = {server.pid}
         for _ in range(5):
