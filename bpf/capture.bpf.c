@@ -308,7 +308,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 			c->announced = 0; /* it may have been announced as something else */
 			return on_ciphertext(c, &o, sk, task);
 		}
-		if (!c->old)
+		if (!c->old || c->response_dir) /* in the middle of something, ciphertext may look like anything */
 			c->tls = TLS_NO;
 	}
 	if (c->announced != announce_generation && announce(c, &o, sk, task)) {
