@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tests.testbed.tls import Certificate
+
 _CONFIG = """
 user root; worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log error;
 events {{ worker_connections 1024; }}
@@ -21,6 +23,7 @@ http {{
     uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
     server {{
         listen 127.0.0.1:{port};
+        {secure}
         default_type text/plain;
         location / {{ return 200 "hello world\\n"; }}
         location /static/ {{ root {home}; }}
@@ -65,17 +68,24 @@ class Load:
 
 
 @contextmanager
-def nginx(home: Path, *, access_log: Path | None = None) -> Iterator[tuple[str, int]]:
-    """nginx with one worker; gives its base URL and the pid of its master."""
-    port = free_port()
+def nginx(
+    home: Path, *, access_log: Path | None = None, certificate: Certificate | None = None
+) -> Iterator[tuple[str, str, int]]:
+    """nginx with one worker; gives its base URL, that of the same within TLS if it can, and the pid of its master."""
+    port, secure_port = free_port(), free_port()
+    secure = secure_url = ""
+    if certificate:
+        secure = f"listen 127.0.0.1:{secure_port} ssl;"
+        secure += f" ssl_certificate {certificate.certificate}; ssl_certificate_key {certificate.key};"
+        secure_url = f"https://127.0.0.1:{secure_port}"
     (home / "static").mkdir(parents=True, exist_ok=True)
     (home / "static/512").write_bytes(b"x" * 511 + b"\n")
     log = f"{access_log} short buffer=256k" if access_log else "off"
-    (home / "nginx.conf").write_text(_CONFIG.format(home=home, port=port, access_log=log))
+    (home / "nginx.conf").write_text(_CONFIG.format(home=home, port=port, secure=secure, access_log=log))
     process = subprocess.Popen(["nginx", "-p", str(home), "-c", str(home / "nginx.conf")], stderr=subprocess.DEVNULL)
     try:
         wait_for_port(port)
-        yield f"http://127.0.0.1:{port}", process.pid
+        yield f"http://127.0.0.1:{port}", secure_url, process.pid
     finally:
         process.terminate()
         process.wait(20)

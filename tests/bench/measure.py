@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from tests.bench import load, sink
 from tests.kernels import agent
 from tests.testbed.process import descendants
+from tests.testbed.tls import Certificate
 
 Watched = Literal["nothing", "server", "both", "everything"]
 Export = Literal["metrics", "budget", "all"]
@@ -46,17 +47,22 @@ WITHOUT = Mode()
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What wrk asks for. With `paths`, 1,000 different targets in turn. `in_turn`: see load.in_turn."""
+    """What wrk asks for. With `paths`, 1,000 different targets in turn. `in_turn`: see load.in_turn.
+
+    `encrypted`: within TLS.
+    """
 
     name: str
     target: str = load.HELLO
     paths: load.Paths | None = None
     connections: int = 16
     in_turn: bool = False
+    encrypted: bool = False
 
 
 HELLO = Workload("hello world")
 FILE = Workload("512-byte file", load.FILE_512)
+HTTPS = Workload("512-byte file, https -c8", load.FILE_512, connections=8, encrypted=True)
 IDS = Workload("1,000 paths with ids", paths="ids")
 NAMES = Workload("1,000 paths of names", paths="names")
 
@@ -149,13 +155,15 @@ class Bench:
 
     folder: Path
     url: str
+    secure_url: str
     nginx_pid: int
     sink_program: Path
 
     def wrk(self, workload: Workload, seconds: float) -> load.Load:
         script = load.rotating_paths(self.folder, workload.paths) if workload.paths else None
         with load.in_turn(descendants(self.nginx_pid)) if workload.in_turn else nullcontext():
-            return load.wrk(self.url + workload.target, seconds, connections=workload.connections, script=script)
+            url = self.secure_url if workload.encrypted else self.url
+            return load.wrk(url + workload.target, seconds, connections=workload.connections, script=script)
 
     @contextmanager
     def watching(self, mode: Mode, *, stats: bool = False) -> Iterator[Watch]:
@@ -202,10 +210,12 @@ class Bench:
 
 
 @contextmanager
-def bench(folder: Path, sink_program: Path, *, access_log: Path | None = None) -> Iterator[Bench]:
-    """nginx, ready to be measured."""
-    with load.nginx(folder, access_log=access_log) as (url, pid):
-        yield Bench(folder, url, pid, sink_program)
+def bench(
+    folder: Path, sink_program: Path, *, access_log: Path | None = None, certificate: Certificate | None = None
+) -> Iterator[Bench]:
+    """nginx, ready to be measured; within TLS too, given a certificate."""
+    with load.nginx(folder, access_log=access_log, certificate=certificate) as (url, secure_url, pid):
+        yield Bench(folder, url, secure_url, pid, sink_program)
 
 
 def _settle(drain: sink.Sink) -> None:

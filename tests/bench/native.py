@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench import measure, sink
-from tests.bench.measure import FILE, HELLO, WITHOUT, Mode, Sample, Workload
+from tests.bench.measure import FILE, HELLO, HTTPS, WITHOUT, Mode, Sample, Workload
+from tests.testbed import tls
 
 PAIRS = [
     (Mode("server", "metrics"), FILE),
@@ -17,6 +18,9 @@ PAIRS = [
     (Mode("both", "budget"), FILE),
     (Mode("both", "all"), FILE),
     (Mode("both", "all"), HELLO),
+    (Mode("server", "metrics"), HTTPS),
+    (Mode("server", "all"), HTTPS),
+    (Mode("both", "all"), HTTPS),
 ]
 QUICK = [(Mode("both", "budget"), FILE), (Mode("both", "all"), FILE)]
 
@@ -47,7 +51,10 @@ class Pairs:
 def rounds(wanted: list[tuple[Mode, Workload]], count: int, seconds: float, say: Callable[[str], None]) -> list[Pairs]:
     """`count` rounds of all modes."""
     results = [Pairs(mode, workload) for mode, workload in wanted]
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, measure.bench(Path(folder), sink.build()) as bench:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        measure.bench(Path(folder), sink.build(), certificate=tls.certificate()) as bench,
+    ):
         for number in range(count):
             for pairs in results:
                 with bench.watching(WITHOUT) as nothing:
