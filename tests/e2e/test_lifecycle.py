@@ -36,7 +36,7 @@ def test_signals_end_it_well(run_agent: RunAgent, serve: Serve, tag: str, how: s
 def test_ends_well_under_load(run_agent: RunAgent, serve: Serve, tag: str) -> None:
     server = serve("nginx")
     argv = ["wrk", "-t1", "-c16", "-d4s", f"{server.url}/hello?t={tag}"]
-    with run_agent() as agent, subprocess.Popen(argv, stdout=subprocess.DEVNULL) as wrk:
+    with run_agent(spans_per_second=5000) as agent, subprocess.Popen(argv, stdout=subprocess.DEVNULL) as wrk:
         time.sleep(1)
         assert agent.end() == 0
         assert wrk.wait() == 0

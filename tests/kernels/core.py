@@ -179,6 +179,17 @@ def nginx_under_wrk(ground: Ground) -> None:
 
 
 @case
+def nginx_over_tls(ground: Ground) -> None:
+    with nginx(workers=1, proxy=False, encrypted=True) as server:
+        urls = [f"{server.url}{path}?t=nginx_over_tls" for path in ("/hello", "/status/404", "/hello")]
+        subprocess.run(["curl", "-s", "-k", "--http1.1", "-o", "/dev/null", *urls], check=True, capture_output=True)
+        for span in ground.like_the_log(server, "nginx_over_tls", len(urls)):
+            assert span.attributes["url.scheme"] == "https"
+        for span in ground.spans("nginx_over_tls", CLIENT, len(urls)):
+            assert span.attributes["server.port"] == server.port
+
+
+@case
 def ipv6(ground: Ground) -> None:
     with nginx("::1", workers=1, proxy=False) as server:
         subprocess.run(["curl", "-s", "-g", "-o", "/dev/null", f"{server.url}/hello?t=ipv6"], check=True)

@@ -11,6 +11,7 @@ from tests.kernels import core
 from tests.kernels.image import project_image, root_image
 from tests.kernels.kernels import Unavailable, find
 from tests.kernels.vm import Vm
+from tests.testbed.tls import certificate
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="capture needs root")
 
@@ -34,8 +35,10 @@ def ran(series: str) -> Ran:
         return Ran({outcome.case: outcome for outcome in core.run()}, "")
     try:
         vm = Vm(root_image(), project_image())
-        job = f"python -m tests.kernels.core --hooks {SERIES[series]} -o /out/outcomes.json"
-        result = vm.run(find(series), job, timeout_s=240)
+        made = certificate()
+        files = {path.name: path.read_bytes() for path in (made.certificate, made.key)}
+        job = f"TESTBED_CERTIFICATE=/job python -m tests.kernels.core --hooks {SERIES[series]} -o /out/outcomes.json"
+        result = vm.run(find(series), job, files=files, timeout_s=240)
     except Unavailable as lack:
         pytest.skip(str(lack))
     told = json.loads(result.files.get("outcomes.json", b"[]"))

@@ -1,5 +1,6 @@
 """Files with TLS in them, of versions and builds that a Debian does not have at once; and the servers' certificate."""
 
+import os
 import re
 import subprocess
 import sys
@@ -37,7 +38,9 @@ class Certificate:
 
 
 def certificate() -> Certificate:
-    """Made once."""
+    """Made once; or taken from the folder $TESTBED_CERTIFICATE, where there is nothing to make one with."""
+    if given := os.environ.get("TESTBED_CERTIFICATE"):
+        return Certificate(Path(given, "cert.pem"), Path(given, "key.pem"), Path(given, "store.p12"))
     request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=testbed"
     request += " -addext subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost"
     store = "pkcs12 -export -name testbed -passout pass:testbed"
