@@ -326,7 +326,8 @@ static __always_inline void note_caller(__u32 tgid, __u8 caller)
 	if (known)
 		caller |= *known;
 	bpf_map_update_elem(&tls_processes, &tgid, &caller, BPF_ANY);
-	selection_generation++;
+	/* also by other CPUs and by user space: one that is lost leaves connections as they are for good */
+	__sync_fetch_and_add(&selection_generation, 1);
 }
 
 /* NULL: nothing of this call is to be looked at now. */

@@ -85,7 +85,15 @@ def test_each_request_is_one_span_on_each_side(
         assert span.attributes["client.address"] == "127.0.0.1"
         assert span.attributes["server.port"] == server.port
     wrong = wrong_durations(served, log)
-    assert len(wrong) <= 1, wrong  # on a busy machine one may be off; all are compared in the clear
+    for attempt in range(5):  # as in test_matrix.py: what is off because the machine was busy is not off again
+        plan_again = asks(f"{tag}-{attempt}", client_name == "wget")
+        again = [ask for ask in plan_again if (ask.method, ask.target.partition("?")[0]) in wrong]
+        if again:
+            CLIENTS[client_name](server, again)
+            log_again = await_log(server, f"{tag}-{attempt}", len(again))
+            agent.settle()
+            wrong = wrong_durations(agent.spans(server.pids, SERVER, f"{tag}-{attempt}"), log_again)
+    assert not wrong
     assert_client(agent.spans([done.pid], CLIENT, tag), server, log)
     if server.upstream:
         assert {span.attributes["url.scheme"] for span in agent.spans(server.upstream.pids, SERVER, tag)} == {"http"}

@@ -150,7 +150,7 @@ def shown(folder: Path, *options: str) -> Iterator[Callable[[], list[dict[str, A
         programs_seen.update(programs_of(program.pid))
 
         def rows() -> list[dict[str, Any]]:
-            whole = program.stdout[: program.stdout.rfind("\n") + 1]
+            whole, _, _ = program.stdout.rpartition("\n")  # the last one may still be on its way
             return [row for row in map(json.loads, whole.splitlines()) if row["kind"] == "request"]
 
         yield rows

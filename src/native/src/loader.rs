@@ -14,6 +14,7 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject, ProgramAttachType, ProgramMut};
 use rustc_hash::FxHashSet;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Which hooks see the socket operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,7 +299,9 @@ impl Programs {
     /// Makes the kernel side look up verdicts anew.
     pub fn bump_selection(&mut self) {
         if let Some(data) = self.skel.maps.data_data.as_deref_mut() {
-            data.selection_generation = data.selection_generation.wrapping_add(1);
+            // SAFETY: aligned, and mapped for as long as the skeleton lives; the programs add to it atomically too.
+            let generation = unsafe { AtomicU32::from_ptr(&raw mut data.selection_generation) };
+            generation.fetch_add(1, Ordering::Relaxed);
         }
     }
 

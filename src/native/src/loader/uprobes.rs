@@ -75,6 +75,10 @@ impl Programs {
                 .1
                 .push(probe.call | u64::from(layout) << tls_cookie::TLS_LAYOUT_SHIFT.0);
         }
+        // Before the first probe: its process's connections look once, then, whether they are a TLS library's.
+        if let Some(data) = self.skel.maps.bss_data.as_deref_mut() {
+            data.tls_in_use = 1;
+        }
         let mut links = Vec::new();
         for ((place, at_return), (offsets, cookies)) in groups {
             let prog = match place {
@@ -91,9 +95,6 @@ impl Programs {
                 let what = format!("probing {}", path.display());
                 Failure::from_bpf(FailureKind::Attach, &what, &e)
             })?);
-        }
-        if let Some(data) = self.skel.maps.bss_data.as_deref_mut() {
-            data.tls_in_use = 1;
         }
         self.uprobes.last += 1;
         self.uprobes.attached.insert(self.uprobes.last, links);
