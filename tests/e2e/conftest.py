@@ -121,7 +121,7 @@ def meet(agent: agents.Agent, server: servers.Server) -> servers.Server:
         agent.settle()
         return all(agent.spans(each.pids, SERVER, "meet") for each in (server, server.upstream) if each)
 
-    eventually(seen, f"{server.name} is seen")
+    eventually(seen, f"{server.name} is seen", 30)
     return server
 
 
