@@ -95,7 +95,10 @@ def test_every_request_of_wrk_is_a_span(agent: Agent, serve: Serve, tag: str, se
     agent.settle(30)
     answered = len(server.access_log(tag))
     assert answered >= len(done.answers) > 10
-    assert len([span for span in agent.spans([done.pid], CLIENT, tag) if span.status_code == 200]) == len(done.answers)
+    # What wrk had under way when its time was over may have its status line already: it is told as cut off.
+    asked = [span for span in agent.spans([done.pid], CLIENT, tag) if span.status_code == 200]
+    assert len([span for span in asked if "error.type" not in span.attributes]) == len(done.answers)
+    assert len(asked) <= answered
     assert answered <= len(agent.spans(server.pids, SERVER, tag)) <= answered + 4
 
 
