@@ -199,6 +199,22 @@ static __always_inline void begin_burst(struct conn *c, struct op *o)
 	}
 }
 
+/* A burst begins or goes on. False: this operation is of an exchange that is not told any longer. */
+static __always_inline bool follow_burst(struct conn *c, struct op *o)
+{
+	if (c->last_dir != o->dir + 1)
+		begin_burst(c, o);
+	else
+		o->burst_start = c->half[o->dir & 1].burst_cap == 0;
+	return !c->muted && (!c->broken || o->burst_start);
+}
+
+/* Looked up now and then, as the map fills slowly. `id`: what is meant by it is the caller's. */
+static __always_inline bool is_stranger(const struct conn *c, __u64 id)
+{
+	return (c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &id);
+}
+
 /* Nothing was moved: end of file, or an error that ends the connection. */
 static __always_inline int on_no_bytes(struct conn *c, struct op *o, struct sock *sk, int ret)
 {
@@ -283,7 +299,8 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		c->old = true;
 		return 0;
 	}
-	if ((++c->ops & 15) == 0 && c->tls != TLS_YES && bpf_map_lookup_elem(&strangers, &c->id)) {
+	c->ops++;
+	if (c->tls != TLS_YES && is_stranger(c, c->id)) {
 		c->state = CONN_IGNORED;
 		return 0;
 	}
@@ -293,11 +310,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 	advance(c, &o, sk, ret);
 	if (c->tls == TLS_YES)
 		return on_ciphertext(c, &o, sk, task);
-	if (c->last_dir != dir + 1)
-		begin_burst(c, &o);
-	else
-		o.burst_start = c->half[dir & 1].burst_cap == 0;
-	if (c->muted || (c->broken && !o.burst_start))
+	if (!follow_burst(c, &o))
 		return 0;
 	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
 		     find_buffer(task, c, dir);
@@ -461,7 +474,6 @@ static __always_inline int on_plaintext(struct conn *c, const struct tls_call *c
 {
 	struct op o = {.dir = cookie & TLS_SEND ? DIR_SEND : DIR_RECV, .tgid = tgid, .readable = true};
 	struct half *h = &c->half[o.dir & 1];
-	__u64 stranger;
 
 	o.off = h->off;
 	o.other_off = c->half[(o.dir + 1) & 1].off;
@@ -478,17 +490,12 @@ static __always_inline int on_plaintext(struct conn *c, const struct tls_call *c
 		select_conn(c, tgid);
 	if (c->state != CONN_WATCHED)
 		return 0;
-	stranger = c->id | 1ULL << STRANGER_TLS_BIT;
-	if ((c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &stranger)) {
+	if (is_stranger(c, c->id | 1ULL << STRANGER_TLS_BIT)) {
 		c->state = CONN_IGNORED;
 		return 0;
 	}
 	o.ts = bpf_ktime_get_boot_ns();
-	if (c->last_dir != o.dir + 1)
-		begin_burst(c, &o);
-	else
-		o.burst_start = h->burst_cap == 0;
-	if (c->muted || (c->broken && !o.burst_start))
+	if (!follow_burst(c, &o))
 		return 0;
 	c->buffer.base = call->buf;
 	c->buffer.iovcnt = 0;

@@ -86,6 +86,20 @@ static __always_inline bool find_buffer(struct task_struct *task, struct conn *c
 	return true;
 }
 
+/* How many of the operation's first bytes stand together, and where: without a limit if all do, 0 if unreadable. */
+static __always_inline __u64 first_piece(const struct user_buffer *b, __u64 *at)
+{
+	struct iovec v;
+
+	*at = b->base;
+	if (!b->iovcnt)
+		return -1;
+	if (bpf_probe_read_user(&v, sizeof(v), (void *)b->base))
+		return 0;
+	*at = v.iov_base;
+	return v.iov_len;
+}
+
 /* Gathering takes one iovec a step of bpf_loop. At most `room` bytes are wanted at a time and twice as many have
  * a place: the verifier can bound the offset and the length each, but not their sum. One step function a size,
  * because the bound must be a constant.

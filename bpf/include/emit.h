@@ -171,19 +171,12 @@ __noinline int count_overflow(struct conn *c, struct op *o, __u32 status)
 __noinline int response_status(struct conn *c, struct op *o)
 {
 	__u8 s[12] = {};
-	struct iovec v;
 	__u64 at;
 	int status;
 
 	if (!c || !o || !o->readable)
 		return 0;
-	at = c->buffer.base;
-	if (c->buffer.iovcnt) {
-		if (bpf_probe_read_user(&v, sizeof(v), (void *)at) || v.iov_len < sizeof(s))
-			return 0;
-		at = v.iov_base;
-	}
-	if (bpf_probe_read_user(s, sizeof(s), (void *)at))
+	if (first_piece(&c->buffer, &at) < sizeof(s) || bpf_probe_read_user(s, sizeof(s), (void *)at))
 		return 0;
 	if (s[0] != 'H' || s[1] != 'T' || s[2] != 'T' || s[3] != 'P' || s[4] != '/' || s[5] != '1')
 		return 0;

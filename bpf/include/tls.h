@@ -189,19 +189,13 @@ __noinline int becomes_tls(struct conn *c, struct op *o, __u32 len, __u32 in_cal
 	struct hello_bytes *h = bpf_map_lookup_elem(&hello_scratch, &zero);
 	struct tls_hello key = {};
 	struct tls_socket socket = {};
-	struct iovec v;
-	__u64 base;
+	__u64 base, there;
 
 	if (!c || !o || !h || !o->readable)
 		return 0;
-	base = c->buffer.base;
-	if (c->buffer.iovcnt) { /* of several pieces the first one has to tell */
-		if (bpf_probe_read_user(&v, sizeof(v), (void *)base))
-			return 0;
-		base = v.iov_base;
-		if (v.iov_len < len)
-			len = v.iov_len;
-	}
+	there = first_piece(&c->buffer, &base); /* of several pieces the first one has to tell */
+	if (there < len)
+		len = there;
 	if (len < 5 || bpf_probe_read_user(h->bytes, 5, (void *)base) || !is_tls_record(h->bytes))
 		return 0;
 	if (h->bytes[0] != 22 || len < HELLO_LEN || bpf_probe_read_user(h->bytes, HELLO_LEN, (void *)base) ||
