@@ -5,19 +5,17 @@
 
 use crate::aggregate::Aggregator;
 use crate::conn::ConnInfo;
-use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as Protocol};
+use crate::exchange::Verdict as Protocol;
 use crate::processes::{Process, Processes, Verdict};
-use crate::protocols::http1::{self, Detect};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
+mod connection;
 mod held;
+
+use connection::{allowed, undecided, Conn};
 use held::Held;
 
-/// Bytes kept of a burst that may yet turn out to be a request.
-const MAX_UNDECIDED: usize = 16 << 10;
-/// Bursts of an old connection that may look like nothing before it is left alone.
-const MAX_MISSES: u8 = 16;
 /// Connections kept; beyond it idle ones are forgotten (and announced anew by the kernel side when they wake).
 const MAX_CONNECTIONS: usize = 100_000;
 /// Idle for so long, a connection may be forgotten.
@@ -91,185 +89,6 @@ pub enum Closed {
     Gone(i32),
 }
 
-enum State {
-    /// Who asks is not known yet; the bytes of the burst that may tell.
-    Undecided {
-        held: Vec<u8>,
-        dir: Direction,
-        ts_ns: u64,
-        misses: u8,
-    },
-    /// HTTP/1.
-    Http1(Box<http1::Connection>),
-}
-
-struct Conn {
-    info: ConnInfo,
-    state: State,
-    /// Who used it last, as of `Processes::epoch`. What is passed on may be a process's before it.
-    tgid: u32,
-    key: u64,
-    epoch: u64,
-    /// Stream offsets passed on, by direction.
-    off: [u64; 2],
-    held: VecDeque<Held>,
-    /// In `Streams::holding`.
-    listed: bool,
-    last: Option<Direction>,
-    last_ns: u64,
-    old: bool,
-    /// `tgid` ended.
-    exiting: bool,
-    /// What the verdict says of this connection.
-    allowed: bool,
-    tcp: bool,
-}
-
-impl Conn {
-    /// Bytes that went the other way before these, and that were not passed on; 0 where that can't be known.
-    fn missing(&self, dir: Direction, other_off: u64) -> u64 {
-        if self.last.is_some() || !self.old {
-            other_off.saturating_sub(self.off[dir.other() as usize])
-        } else {
-            0
-        }
-    }
-
-    /// Feeds the parser. `key`: of the process that did it.
-    fn pass_on(
-        &mut self,
-        s: &Segment<'_>,
-        key: u64,
-        (aggregator, processes, counters): (&mut Aggregator, &Processes, &mut StreamCounters),
-    ) -> Protocol {
-        if s.counted_elsewhere {
-            // this record begins a burst: nothing that was before it matters any longer
-            self.forget_pending(s.ts_ns, aggregator);
-        }
-        if self.info.process_key != key {
-            self.info.process_key = key;
-            self.allowed = allowed(processes, &self.info);
-        }
-        let burst = self.last != Some(s.dir);
-        let first = self.last.is_none();
-        self.last = Some(s.dir);
-        self.last_ns = s.ts_ns;
-        if s.counted_elsewhere || (first && self.old) {
-            // what went by before is not ours: lost and counted, or before our time
-            let other = s.dir.other();
-            let held = self.held.iter().find(|h| h.is(other));
-            self.off[s.dir as usize] = s.off;
-            self.off[other as usize] = held.map_or(s.other_off, |h| s.other_off.min(h.place().1));
-        }
-        let off = &mut self.off[s.dir as usize];
-        let hole = s.off.wrapping_sub(*off);
-        if hole > u64::MAX / 2 {
-            counters.out_of_order += 1;
-            return Protocol::Continue;
-        }
-        *off = s.off + s.adv;
-        let rest = s.adv.saturating_sub(s.data.len() as u64);
-
-        let State::Http1(parser) = &mut self.state else {
-            return decide(self, s, burst, hole, rest, aggregator, processes);
-        };
-        let side = side(self.info.role, s.dir);
-        let mut sink = ConnSink {
-            info: &mut self.info,
-            aggregator,
-            allowed: self.allowed,
-        };
-        if hole == 0 && rest == 0 && !s.data.is_empty() {
-            return parser.feed(side, s.ts_ns, Input::Data(s.data), &mut sink);
-        }
-        feed(parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
-    }
-
-    /// What is in flight is counted elsewhere, or not at all.
-    fn forget_pending(&mut self, ts_ns: u64, aggregator: &mut Aggregator) {
-        if let State::Http1(parser) = &mut self.state {
-            let mut sink = ConnSink {
-                info: &mut self.info,
-                aggregator,
-                allowed: self.allowed,
-            };
-            parser.end(ts_ns, End::Lost, &mut sink);
-            **parser = http1::Connection::new();
-        }
-    }
-
-    /// Which of what is held comes next, and after how many bytes of the other way that will never come. `all`:
-    /// nothing is worth waiting for any longer.
-    fn next_held(&self, all: bool) -> Option<(usize, u64)> {
-        let barrier = self.held.iter().position(Held::settles);
-        let before = barrier.unwrap_or(self.held.len());
-        let first = |way| self.held.iter().take(before).position(|h| h.is(way));
-        let (next, other) = match (first(Direction::Recv), first(Direction::Send)) {
-            (None, None) => return barrier.map(|at| (at, 0)),
-            (Some(only), None) | (None, Some(only)) => (only, None),
-            (Some(recv), Some(send)) if self.goes_first(recv, send) => (recv, Some(send)),
-            (Some(recv), Some(send)) => (send, Some(recv)),
-        };
-        let (dir, _, other_off) = self.held[next].place();
-        let mut missing = self.missing(dir, other_off);
-        if let Some(other) = other {
-            // what is held is not missing, only what is not before it
-            let (way, off, _) = self.held[other].place();
-            missing = missing.min(off.saturating_sub(self.off[way as usize]));
-        } else if missing > 0 && !all && barrier.is_none() {
-            return None;
-        }
-        Some((next, missing))
-    }
-
-    /// Does the first of these two go before the second? It does if the second's hook saw it and not the other
-    /// way round. Both hooks may have run after both operations: then a request is not told after its answer.
-    fn goes_first(&self, recv: usize, send: usize) -> bool {
-        let (_, recv_off, recv_saw) = self.held[recv].place();
-        let (_, send_off, send_saw) = self.held[send].place();
-        match (recv_saw <= send_off, send_saw <= recv_off) {
-            (true, false) => true,
-            (false, true) => false,
-            (true, true) => recv < send,
-            (false, false) => match &self.state {
-                State::Http1(_) => self.info.role == Role::Server,
-                State::Undecided { .. } => {
-                    match (self.held[recv].looks_like(), self.held[send].looks_like()) {
-                        (Detect::Request, _) | (_, Detect::Response) => true,
-                        (Detect::Response, _) | (_, Detect::Request) => false,
-                        _ => recv < send,
-                    }
-                }
-            },
-        }
-    }
-}
-
-/// The sink of one connection: adds the connection to what a parser says.
-struct ConnSink<'a> {
-    info: &'a mut ConnInfo,
-    aggregator: &'a mut Aggregator,
-    allowed: bool,
-}
-
-impl Sink for ConnSink<'_> {
-    fn begin(&mut self, method: &[u8]) {
-        if self.allowed {
-            self.aggregator.begin(self.info, method);
-        }
-    }
-    fn exchange(&mut self, exchange: &Exchange<'_>) {
-        if self.allowed {
-            self.aggregator.exchange(self.info, exchange);
-        }
-    }
-    fn abandoned(&mut self) {
-        if self.allowed {
-            self.aggregator.abandoned(self.info);
-        }
-    }
-}
-
 /// What went by, by kind; exact.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StreamCounters {
@@ -305,7 +124,8 @@ pub struct Streams {
     /// Keep `execs`.
     pub tell_execs: bool,
     execs: Vec<u32>,
-    ended: FxHashSet<u32>,
+    /// tgids that ended since `take_ended`, and have not come back.
+    gone: FxHashSet<u32>,
     /// When idle connections may be looked for again.
     forget_ns: u64,
     /// Ended processes whose connections may still have something to say, by time of death.
@@ -328,7 +148,7 @@ impl Streams {
             tls_users: FxHashSet::default(),
             tell_execs: false,
             execs: Vec::new(),
-            ended: FxHashSet::default(),
+            gone: FxHashSet::default(),
             forget_ns: 0,
             dying: VecDeque::new(),
         }
@@ -345,7 +165,7 @@ impl Streams {
         old: bool,
         describe: impl FnOnce() -> Process,
     ) {
-        self.ended.remove(&tgid);
+        self.gone.remove(&tgid);
         let key = self.processes.with_traffic(tgid, describe);
         if let Some(known) = self.conns.get(&id) {
             if known.info.encrypted == info.encrypted {
@@ -363,29 +183,7 @@ impl Streams {
             self.forget_ns = ts_ns + FORGET_NS;
             self.forget_idle(ts_ns);
         }
-        let tcp = info.unix_path.is_none() && info.local.address != crate::conn::Address::Unix;
-        let epoch = self.processes.epoch;
-        let conn = Conn {
-            info,
-            state: State::Undecided {
-                held: Vec::new(),
-                dir: Direction::Recv,
-                ts_ns,
-                misses: 0,
-            },
-            tgid,
-            key,
-            epoch,
-            off: [0, 0],
-            held: VecDeque::new(),
-            listed: false,
-            last: None,
-            last_ns: ts_ns,
-            old,
-            exiting: false,
-            allowed: true,
-            tcp,
-        };
+        let conn = Conn::new(info, tgid, self.processes.epoch, ts_ns, old);
         self.conns.insert(id, conn);
     }
 
@@ -542,23 +340,7 @@ impl Streams {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
-        if let State::Http1(parser) = &mut conn.state {
-            if parser.in_flight() > 0 {
-                let end = match how {
-                    _ if exiting => End::ProcessExit,
-                    Closed::Fin(dir) => End::Fin(side(conn.info.role, dir)),
-                    Closed::Reset(err) => End::Broken(err),
-                    Closed::Gone(0) => End::Closed,
-                    Closed::Gone(err) => End::Broken(err),
-                };
-                let mut sink = ConnSink {
-                    info: &mut conn.info,
-                    aggregator: &mut self.aggregator,
-                    allowed: conn.allowed,
-                };
-                parser.end(ts_ns, end, &mut sink);
-            }
-        }
+        conn.close(ts_ns, how, exiting, &mut self.aggregator);
         if matches!(how, Closed::Gone(_)) {
             self.conns.remove(&id);
         }
@@ -569,7 +351,7 @@ impl Streams {
         if self.tell_execs && self.execs.len() < MAX_EXECS {
             self.execs.push(process.tgid);
         }
-        self.ended.remove(&process.tgid);
+        self.gone.remove(&process.tgid);
         if let Some(before) = self.processes.exec(process) {
             self.ended(before, ts_ns);
         }
@@ -589,7 +371,7 @@ impl Streams {
     /// A process ended. What its TCP connections had in flight is settled when they close, a moment later;
     /// unix sockets close without a word.
     pub fn exit(&mut self, tgid: u32, ts_ns: u64) {
-        self.ended.insert(tgid);
+        self.gone.insert(tgid);
         let Some(key) = self.processes.exit(tgid) else {
             return;
         };
@@ -697,7 +479,7 @@ impl Streams {
 
     /// Tgids of processes that have ended since the last call, and that nobody has been given again.
     pub fn take_ended(&mut self) -> FxHashSet<u32> {
-        std::mem::take(&mut self.ended)
+        std::mem::take(&mut self.gone)
     }
 
     /// Connections that the kernel side need not follow any longer.
@@ -739,136 +521,9 @@ impl Streams {
 
     fn forget_idle(&mut self, now_ns: u64) {
         let before = self.conns.len();
-        self.conns.retain(|_, c| {
-            now_ns.saturating_sub(c.last_ns) < IDLE_NS
-                || matches!(&c.state, State::Http1(p) if p.in_flight() > 0)
-        });
+        self.conns
+            .retain(|_, c| now_ns.saturating_sub(c.last_ns) < IDLE_NS || c.in_flight() > 0);
         self.counters.forgotten += (before - self.conns.len()) as u64;
         self.forgot |= before != self.conns.len();
     }
-}
-
-fn side(role: Role, dir: Direction) -> Side {
-    match (role, dir) {
-        (Role::Server, Direction::Recv) | (Role::Client, Direction::Send) => Side::Request,
-        _ => Side::Response,
-    }
-}
-
-/// Nobody has said yet whether the process is watched.
-fn undecided(processes: &Processes, key: u64) -> bool {
-    processes
-        .get(key)
-        .is_some_and(|p| p.verdict == Verdict::Unknown)
-}
-
-fn allowed(processes: &Processes, info: &ConnInfo) -> bool {
-    processes
-        .get(info.process_key)
-        .is_none_or(|p| p.verdict.allows(info.server().port))
-}
-
-fn feed(
-    parser: &mut http1::Connection,
-    side: Side,
-    ts_ns: u64,
-    hole: u64,
-    data: &[u8],
-    rest: u64,
-    sink: &mut dyn Sink,
-) -> Protocol {
-    let mut verdict = Protocol::Continue;
-    if hole > 0 {
-        verdict = parser.feed(side, ts_ns, Input::Gap(hole), sink);
-    }
-    if verdict == Protocol::Continue && !data.is_empty() {
-        verdict = parser.feed(side, ts_ns, Input::Data(data), sink);
-    }
-    if verdict == Protocol::Continue && rest > 0 {
-        verdict = parser.feed(side, ts_ns, Input::Gap(rest), sink);
-    }
-    verdict
-}
-
-/// Who asks on this connection? Whoever speaks first on a new one; on an old one whoever sends what is
-/// certainly a request (or the other, if it is a response), at the start of a burst.
-fn decide(
-    conn: &mut Conn,
-    s: &Segment<'_>,
-    burst: bool,
-    hole: u64,
-    rest: u64,
-    aggregator: &mut Aggregator,
-    processes: &Processes,
-) -> Protocol {
-    let State::Undecided {
-        held,
-        dir,
-        ts_ns,
-        misses,
-    } = &mut conn.state
-    else {
-        return Protocol::Continue;
-    };
-    if burst {
-        held.clear();
-        (*dir, *ts_ns) = (s.dir, s.ts_ns);
-    } else if held.is_empty() {
-        return Protocol::Continue; // the middle of a burst that began like nothing
-    }
-    let whole;
-    let bytes = if held.is_empty() {
-        s.data
-    } else {
-        held.extend_from_slice(s.data);
-        whole = std::mem::take(held);
-        &whole[..]
-    };
-    let looks = if hole > 0 {
-        Detect::No // what is missing may have been the first of it
-    } else {
-        http1::detect(bytes)
-    };
-    let asks = match (conn.old, looks) {
-        (false, _) | (true, Detect::Request) => s.dir,
-        (true, Detect::Response) if s.dir == Direction::Recv => Direction::Send,
-        (true, Detect::Response) => Direction::Recv,
-        (true, Detect::More) if rest == 0 && bytes.len() <= MAX_UNDECIDED => {
-            *held = bytes.to_vec();
-            return Protocol::Continue;
-        }
-        (true, _) => {
-            *misses = misses.saturating_add(1);
-            return if *misses > MAX_MISSES {
-                Protocol::NotMine
-            } else {
-                Protocol::Continue
-            };
-        }
-    };
-    let began = *ts_ns;
-    conn.info.role = if asks == Direction::Recv {
-        Role::Server
-    } else {
-        Role::Client
-    };
-    let mut parser = Box::new(http1::Connection::new());
-    conn.allowed = allowed(processes, &conn.info);
-    let side = side(conn.info.role, s.dir);
-    let mut sink = ConnSink {
-        info: &mut conn.info,
-        aggregator,
-        allowed: conn.allowed,
-    };
-    // the first byte's time counts, also where it came in an earlier piece
-    let (first, later) = bytes.split_at(bytes.len().saturating_sub(s.data.len()));
-    let mut verdict = Protocol::Continue;
-    if !first.is_empty() {
-        verdict = parser.feed(side, began, Input::Data(first), &mut sink);
-    }
-    if verdict == Protocol::Continue {
-        verdict = feed(&mut parser, side, s.ts_ns, hole, later, rest, &mut sink);
-    }
-    conn.state = State::Http1(parser);
-    verdict
 }

@@ -1,6 +1,7 @@
 //! Records of a connection that can't be passed on yet.
 
-use super::{undecided, Closed, Direction, Segment};
+use super::connection::undecided;
+use super::{Closed, Direction, Segment};
 use crate::processes::Processes;
 use crate::protocols::http1::{self, Detect};
 

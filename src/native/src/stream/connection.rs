@@ -1,0 +1,375 @@
+//! One connection: puts its two streams in order, decides who asks and who answers, and feeds the parser.
+
+use super::held::Held;
+use super::{Closed, Direction, Segment, StreamCounters};
+use crate::aggregate::Aggregator;
+use crate::conn::{Address, ConnInfo};
+use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as Protocol};
+use crate::processes::{Processes, Verdict};
+use crate::protocols::http1::{self, Detect};
+use std::collections::VecDeque;
+
+/// Bytes kept of a burst that may yet turn out to be a request.
+const MAX_UNDECIDED: usize = 16 << 10;
+/// Bursts of an old connection that may look like nothing before it is left alone.
+const MAX_MISSES: u8 = 16;
+
+enum State {
+    /// Who asks is not known yet; the bytes of the burst that may tell.
+    Undecided {
+        held: Vec<u8>,
+        dir: Direction,
+        ts_ns: u64,
+        misses: u8,
+    },
+    /// HTTP/1.
+    Http1(Box<http1::Connection>),
+}
+
+/// A connection, and what is known of its two streams.
+pub(super) struct Conn {
+    pub(super) info: ConnInfo,
+    state: State,
+    /// Who used it last, as of `Processes::epoch`. What is passed on may be a process's before it.
+    pub(super) tgid: u32,
+    pub(super) key: u64,
+    pub(super) epoch: u64,
+    /// Stream offsets passed on, by direction.
+    pub(super) off: [u64; 2],
+    pub(super) held: VecDeque<Held>,
+    /// In `Streams::holding`.
+    pub(super) listed: bool,
+    last: Option<Direction>,
+    pub(super) last_ns: u64,
+    old: bool,
+    /// `tgid` ended.
+    pub(super) exiting: bool,
+    /// What the verdict says of this connection.
+    pub(super) allowed: bool,
+    pub(super) tcp: bool,
+}
+
+impl Conn {
+    /// Nothing of it has been passed on. `old`: there may have been something before.
+    pub(super) fn new(info: ConnInfo, tgid: u32, epoch: u64, ts_ns: u64, old: bool) -> Self {
+        Self {
+            tcp: info.unix_path.is_none() && info.local.address != Address::Unix,
+            key: info.process_key,
+            info,
+            state: State::Undecided {
+                held: Vec::new(),
+                dir: Direction::Recv,
+                ts_ns,
+                misses: 0,
+            },
+            tgid,
+            epoch,
+            off: [0, 0],
+            held: VecDeque::new(),
+            listed: false,
+            last: None,
+            last_ns: ts_ns,
+            old,
+            exiting: false,
+            allowed: true,
+        }
+    }
+
+    /// The parser, once there is one, and where it puts what it finds.
+    fn speaking<'a>(
+        &'a mut self,
+        aggregator: &'a mut Aggregator,
+    ) -> Option<(&'a mut http1::Connection, ConnSink<'a>)> {
+        let State::Http1(parser) = &mut self.state else {
+            return None;
+        };
+        let sink = ConnSink {
+            info: &mut self.info,
+            aggregator,
+            allowed: self.allowed,
+        };
+        Some((parser, sink))
+    }
+
+    /// Requests in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        match &self.state {
+            State::Http1(parser) => parser.in_flight(),
+            State::Undecided { .. } => 0,
+        }
+    }
+
+    /// Bytes that went the other way before these, and that were not passed on; 0 where that can't be known.
+    pub(super) fn missing(&self, dir: Direction, other_off: u64) -> u64 {
+        if self.last.is_some() || !self.old {
+            other_off.saturating_sub(self.off[dir.other() as usize])
+        } else {
+            0
+        }
+    }
+
+    /// Feeds the parser. `key`: of the process that did it.
+    pub(super) fn pass_on(
+        &mut self,
+        s: &Segment<'_>,
+        key: u64,
+        (aggregator, processes, counters): (&mut Aggregator, &Processes, &mut StreamCounters),
+    ) -> Protocol {
+        if s.counted_elsewhere {
+            // this record begins a burst: nothing that was before it matters any longer
+            self.forget_pending(s.ts_ns, aggregator);
+        }
+        if self.info.process_key != key {
+            self.info.process_key = key;
+            self.allowed = allowed(processes, &self.info);
+        }
+        let burst = self.last != Some(s.dir);
+        let first = self.last.is_none();
+        self.last = Some(s.dir);
+        self.last_ns = s.ts_ns;
+        if s.counted_elsewhere || (first && self.old) {
+            // what went by before is not ours: lost and counted, or before our time
+            let other = s.dir.other();
+            let held = self.held.iter().find(|h| h.is(other));
+            self.off[s.dir as usize] = s.off;
+            self.off[other as usize] = held.map_or(s.other_off, |h| s.other_off.min(h.place().1));
+        }
+        let off = &mut self.off[s.dir as usize];
+        let hole = s.off.wrapping_sub(*off);
+        if hole > u64::MAX / 2 {
+            counters.out_of_order += 1;
+            return Protocol::Continue;
+        }
+        *off = s.off + s.adv;
+        let rest = s.adv.saturating_sub(s.data.len() as u64);
+
+        let side = side(self.info.role, s.dir);
+        match self.speaking(aggregator) {
+            Some((parser, mut sink)) => feed(parser, side, s.ts_ns, hole, s.data, rest, &mut sink),
+            None => decide(self, s, burst, hole, rest, aggregator, processes),
+        }
+    }
+
+    /// What is in flight is counted elsewhere, or not at all.
+    pub(super) fn forget_pending(&mut self, ts_ns: u64, aggregator: &mut Aggregator) {
+        if let Some((parser, mut sink)) = self.speaking(aggregator) {
+            parser.end(ts_ns, End::Lost, &mut sink);
+            *parser = http1::Connection::new();
+        }
+    }
+
+    /// One side, or all of the connection, is over. `exiting`: the process had ended by then.
+    pub(super) fn close(
+        &mut self,
+        ts_ns: u64,
+        how: Closed,
+        exiting: bool,
+        aggregator: &mut Aggregator,
+    ) {
+        if self.in_flight() == 0 {
+            return;
+        }
+        let end = match how {
+            _ if exiting => End::ProcessExit,
+            Closed::Fin(dir) => End::Fin(side(self.info.role, dir)),
+            Closed::Reset(err) => End::Broken(err),
+            Closed::Gone(0) => End::Closed,
+            Closed::Gone(err) => End::Broken(err),
+        };
+        if let Some((parser, mut sink)) = self.speaking(aggregator) {
+            parser.end(ts_ns, end, &mut sink);
+        }
+    }
+
+    /// Which of what is held comes next, and after how many bytes of the other way that will never come. `all`:
+    /// nothing is worth waiting for any longer.
+    pub(super) fn next_held(&self, all: bool) -> Option<(usize, u64)> {
+        let barrier = self.held.iter().position(Held::settles);
+        let before = barrier.unwrap_or(self.held.len());
+        let first = |way| self.held.iter().take(before).position(|h| h.is(way));
+        let (next, other) = match (first(Direction::Recv), first(Direction::Send)) {
+            (None, None) => return barrier.map(|at| (at, 0)),
+            (Some(only), None) | (None, Some(only)) => (only, None),
+            (Some(recv), Some(send)) if self.goes_first(recv, send) => (recv, Some(send)),
+            (Some(recv), Some(send)) => (send, Some(recv)),
+        };
+        let (dir, _, other_off) = self.held[next].place();
+        let mut missing = self.missing(dir, other_off);
+        if let Some(other) = other {
+            // what is held is not missing, only what is not before it
+            let (way, off, _) = self.held[other].place();
+            missing = missing.min(off.saturating_sub(self.off[way as usize]));
+        } else if missing > 0 && !all && barrier.is_none() {
+            return None;
+        }
+        Some((next, missing))
+    }
+
+    /// Does the first of these two go before the second? It does if the second's hook saw it and not the other
+    /// way round. Both hooks may have run after both operations: then a request is not told after its answer.
+    fn goes_first(&self, recv: usize, send: usize) -> bool {
+        let (_, recv_off, recv_saw) = self.held[recv].place();
+        let (_, send_off, send_saw) = self.held[send].place();
+        match (recv_saw <= send_off, send_saw <= recv_off) {
+            (true, false) => true,
+            (false, true) => false,
+            (true, true) => recv < send,
+            (false, false) => match &self.state {
+                State::Http1(_) => self.info.role == Role::Server,
+                State::Undecided { .. } => {
+                    match (self.held[recv].looks_like(), self.held[send].looks_like()) {
+                        (Detect::Request, _) | (_, Detect::Response) => true,
+                        (Detect::Response, _) | (_, Detect::Request) => false,
+                        _ => recv < send,
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// The sink of one connection: adds the connection to what a parser says.
+struct ConnSink<'a> {
+    info: &'a mut ConnInfo,
+    aggregator: &'a mut Aggregator,
+    allowed: bool,
+}
+
+impl Sink for ConnSink<'_> {
+    fn begin(&mut self, method: &[u8]) {
+        if self.allowed {
+            self.aggregator.begin(self.info, method);
+        }
+    }
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        if self.allowed {
+            self.aggregator.exchange(self.info, exchange);
+        }
+    }
+    fn abandoned(&mut self) {
+        if self.allowed {
+            self.aggregator.abandoned(self.info);
+        }
+    }
+}
+
+fn side(role: Role, dir: Direction) -> Side {
+    match (role, dir) {
+        (Role::Server, Direction::Recv) | (Role::Client, Direction::Send) => Side::Request,
+        _ => Side::Response,
+    }
+}
+
+/// Nobody has said yet whether the process is watched.
+pub(super) fn undecided(processes: &Processes, key: u64) -> bool {
+    processes
+        .get(key)
+        .is_some_and(|p| p.verdict == Verdict::Unknown)
+}
+
+pub(super) fn allowed(processes: &Processes, info: &ConnInfo) -> bool {
+    processes
+        .get(info.process_key)
+        .is_none_or(|p| p.verdict.allows(info.server().port))
+}
+
+fn feed(
+    parser: &mut http1::Connection,
+    side: Side,
+    ts_ns: u64,
+    hole: u64,
+    data: &[u8],
+    rest: u64,
+    sink: &mut dyn Sink,
+) -> Protocol {
+    let mut verdict = Protocol::Continue;
+    if hole > 0 {
+        verdict = parser.feed(side, ts_ns, Input::Gap(hole), sink);
+    }
+    if verdict == Protocol::Continue && !data.is_empty() {
+        verdict = parser.feed(side, ts_ns, Input::Data(data), sink);
+    }
+    if verdict == Protocol::Continue && rest > 0 {
+        verdict = parser.feed(side, ts_ns, Input::Gap(rest), sink);
+    }
+    verdict
+}
+
+/// Who asks on this connection? Whoever speaks first on a new one; on an old one whoever sends what is
+/// certainly a request (or the other, if it is a response), at the start of a burst.
+fn decide(
+    conn: &mut Conn,
+    s: &Segment<'_>,
+    burst: bool,
+    hole: u64,
+    rest: u64,
+    aggregator: &mut Aggregator,
+    processes: &Processes,
+) -> Protocol {
+    let State::Undecided {
+        held,
+        dir,
+        ts_ns,
+        misses,
+    } = &mut conn.state
+    else {
+        return Protocol::Continue;
+    };
+    if burst {
+        held.clear();
+        (*dir, *ts_ns) = (s.dir, s.ts_ns);
+    } else if held.is_empty() {
+        return Protocol::Continue; // the middle of a burst that began like nothing
+    }
+    let whole;
+    let bytes = if held.is_empty() {
+        s.data
+    } else {
+        held.extend_from_slice(s.data);
+        whole = std::mem::take(held);
+        &whole[..]
+    };
+    let looks = if hole > 0 {
+        Detect::No // what is missing may have been the first of it
+    } else {
+        http1::detect(bytes)
+    };
+    let asks = match (conn.old, looks) {
+        (false, _) | (true, Detect::Request) => s.dir,
+        (true, Detect::Response) if s.dir == Direction::Recv => Direction::Send,
+        (true, Detect::Response) => Direction::Recv,
+        (true, Detect::More) if rest == 0 && bytes.len() <= MAX_UNDECIDED => {
+            *held = bytes.to_vec();
+            return Protocol::Continue;
+        }
+        (true, _) => {
+            *misses = misses.saturating_add(1);
+            return if *misses > MAX_MISSES {
+                Protocol::NotMine
+            } else {
+                Protocol::Continue
+            };
+        }
+    };
+    let began = *ts_ns;
+    conn.info.role = if asks == Direction::Recv {
+        Role::Server
+    } else {
+        Role::Client
+    };
+    conn.allowed = allowed(processes, &conn.info);
+    conn.state = State::Http1(Box::default());
+    let side = side(conn.info.role, s.dir);
+    let Some((parser, mut sink)) = conn.speaking(aggregator) else {
+        return Protocol::Continue;
+    };
+    // the first byte's time counts, also where it came in an earlier piece
+    let (first, later) = bytes.split_at(bytes.len().saturating_sub(s.data.len()));
+    if !first.is_empty() {
+        let verdict = parser.feed(side, began, Input::Data(first), &mut sink);
+        if verdict != Protocol::Continue {
+            return verdict;
+        }
+    }
+    feed(parser, side, s.ts_ns, hole, later, rest, &mut sink)
+}
