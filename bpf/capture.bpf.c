@@ -127,6 +127,22 @@ static __noinline int select_conn(struct conn *c, __u32 tgid)
 	return 0;
 }
 
+/* The process on this CPU that was found unselected last: its next operation costs a comparison. Pids come again, and
+ * so does the memory of what threads share, but not both at once.
+ */
+struct left_alone {
+	__u64 shared; /* task_struct.signal */
+	__u32 tgid;
+	__u32 generation;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct left_alone);
+} left_alone SEC(".maps");
+
 static __always_inline bool is_stream(struct sock *sk)
 {
 	__u16 family = sk->__sk_common.skc_family;
@@ -230,6 +246,11 @@ static __always_inline int on_no_bytes(struct conn *c, struct op *o, struct sock
 	return 0;
 }
 
+static __always_inline bool is_retry(int ret)
+{
+	return ret == -EAGAIN || ret == -EINTR || (ret <= -ERESTARTSYS && ret >= -ERESTART_LAST);
+}
+
 /* Nothing was moved, and nothing ended. A recvmmsg or sendmmsg is over with it. */
 static __always_inline int on_retry(struct sock *sk, int dir)
 {
@@ -273,30 +294,40 @@ static __always_inline int on_ciphertext(struct conn *c, struct op *o, struct so
 
 static __always_inline int on_operation(struct sock *sk, int ret, int flags, int dir)
 {
-	struct task_struct *task;
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct op o = {.dir = dir};
+	struct left_alone *left;
 	struct conn *c;
+	__u32 zero = 0;
 
-	if (ret == -EAGAIN || ret == -EINTR || (ret <= -ERESTARTSYS && ret >= -ERESTART_LAST))
+	if (ret <= 0 && is_retry(ret))
 		return on_retry(sk, dir);
+	o.tgid = task->tgid;
+	left = bpf_map_lookup_elem(&left_alone, &zero);
+	if (!left || (left->tgid == o.tgid && left->generation == selection_generation &&
+		      left->shared == (__u64)task->signal))
+		return 0;
 	if (!is_stream(sk))
 		return 0;
 	if (dir == DIR_RECV && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
-		return 0;
-	task = bpf_get_current_task_btf();
-	o.tgid = task->tgid;
-	if (task->flags & PF_KTHREAD || o.tgid == self_tgid)
 		return 0;
 	c = bpf_sk_storage_get(&conns, sk, 0, ret > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 	if (!c || c->state == CONN_IGNORED)
 		return 0;
 	if (c->tgid != o.tgid || c->generation != selection_generation) {
+		if (task->flags & PF_KTHREAD || o.tgid == self_tgid)
+			return 0;
 		if (c->id == 0)
 			open_conn(c, sk, ret, dir);
 		select_conn(c, o.tgid);
 	}
 	if (c->state != CONN_WATCHED) {
 		c->old = true;
+		if (!port_filter) { /* else it is the connection's own verdict */
+			left->shared = (__u64)task->signal;
+			left->tgid = o.tgid;
+			left->generation = c->generation;
+		}
 		return 0;
 	}
 	c->ops++;

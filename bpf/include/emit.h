@@ -219,8 +219,8 @@ __noinline int lost_record(struct conn *c, struct op *o)
 /* What the first bytes of a burst say about the direction. */
 static __always_inline void note_burst_start(struct conn *c, const struct op *o, const __u8 *data)
 {
-	/* "HTTP/1" */
-	if (data[0] == 'H' && data[1] == 'T' && data[2] == 'T' && data[3] == 'P' && data[4] == '/' && data[5] == '1')
+	if (*(__u32 *)data == bpf_htonl('H' << 24 | 'T' << 16 | 'T' << 8 | 'P') &&
+	    *(__u16 *)(data + 4) == bpf_htons('/' << 8 | '1'))
 		c->response_dir = o->dir + 1;
 }
 
