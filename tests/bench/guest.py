@@ -15,19 +15,20 @@ IDS = measure.Workload("1,000 paths with ids", paths="ids", connections=8)
 # Where only the server is watched it becomes slower than wrk, and the scheduler, which favours who had less, switches
 # between the two twice as often: 4,200 instructions a switch that are neither's. In turn, that effect is gone.
 IN_TURN = measure.Workload("1,000 paths with ids, in turn", paths="ids", connections=8, in_turn=True)
+HELLO_IN_TURN = measure.Workload("hello world, in turn", connections=8, in_turn=True)
 NAMES = measure.Workload("1,000 paths of names", paths="names", connections=8)
 
 MODES = {
-    WITHOUT: [HELLO, IDS, IN_TURN, NAMES],
-    Mode("server", "metrics"): [HELLO, IDS, IN_TURN, NAMES],
-    Mode("server", "all"): [HELLO, IDS, IN_TURN, NAMES],
+    WITHOUT: [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES],
+    Mode("server", "metrics"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES],
+    Mode("server", "all"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES],
     Mode("server", "budget"): [HELLO],
     Mode("both", "all"): [HELLO],
     Mode("everything", "all"): [HELLO],
 }
 QUICK = {
-    WITHOUT: [HELLO, IDS, IN_TURN],
-    Mode("server", "metrics"): [IDS, IN_TURN],
+    WITHOUT: [HELLO, HELLO_IN_TURN, IDS, IN_TURN],
+    Mode("server", "metrics"): [HELLO_IN_TURN, IDS, IN_TURN],
     Mode("server", "all"): [IDS, IN_TURN],
 }
 
