@@ -148,9 +148,7 @@ impl Aggregator {
     pub fn exchange(&mut self, conn: &mut ConnInfo, exchange: &Exchange<'_>) {
         let Detail::Http(http) = &exchange.detail;
         let process = self.table.bind(conn);
-        land(process, conn);
-
-        let method = Method::of(http.method);
+        let method = land(process, conn).unwrap_or_else(|| Method::of(http.method));
         let target = Target::of(method, http.target);
         let https = is_https(conn, http, &target);
         let server_metrics_address = self.settings.server_address_on_server_metrics;
@@ -411,13 +409,13 @@ impl Aggregator {
     }
 }
 
-/// The oldest request in flight is so no more.
-fn land(process: &mut Process, conn: &mut ConnInfo) {
-    if let Some(place) = conn.cache.in_flight.pop_front() {
-        if conn.role == Role::Server {
-            process.deactivate(place);
-        }
+/// The oldest request in flight is so no more. Gives its method.
+fn land(process: &mut Process, conn: &mut ConnInfo) -> Option<Method> {
+    let place = conn.cache.in_flight.pop_front()?;
+    if conn.role == Role::Server {
+        process.deactivate(place);
     }
+    Some(Method::from_index(usize::from(place / 2)))
 }
 
 /// url.scheme: what the client used where a proxy tells, else what the connection uses.

@@ -20,8 +20,11 @@ pub fn record(streams: &mut Streams, bytes: &[u8]) -> bool {
     let Some(head) = wire::read::<ev_hdr>(bytes) else {
         return false;
     };
-    match event_kind(u32::from(head.kind)) {
-        event_kind::EV_SEGMENT => segment(streams, bytes),
+    let kind = event_kind(u32::from(head.kind));
+    if kind == event_kind::EV_SEGMENT {
+        return segment(streams, bytes); // nearly all are
+    }
+    match kind {
         event_kind::EV_OPEN => open(streams, bytes),
         event_kind::EV_CLOSE => close(streams, bytes),
         event_kind::EV_EXEC => exec(streams, bytes),

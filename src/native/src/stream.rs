@@ -203,7 +203,7 @@ impl Streams {
         // Where one thread sends and another receives, the answer's record may come before the question's.
         let ready = conn.held.is_empty()
             && (s.counted_elsewhere || conn.missing(s.dir, s.other_off) == 0)
-            && !(self.await_verdict && undecided(&self.processes, key));
+            && (!self.await_verdict || conn.is_judged(&self.processes));
         if ready {
             let into = (&mut self.aggregator, &self.processes, &mut self.counters);
             if conn.pass_on(s, key, into) != Protocol::Continue {

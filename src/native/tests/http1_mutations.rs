@@ -1,5 +1,6 @@
 //! Invariant: whatever the bytes, cuts, gaps and ends are, the parser does not panic, each request begun ends
-//! exactly once, and memory stays bounded; without gaps, what is found does not depend on the cuts.
+//! exactly once, and memory stays bounded; without gaps, what is found does not depend on the cuts, and never on
+//! what other connections said before.
 //!
 //! Random, and the same each time: a failure names the seed of its round. tests/fuzz does this for as long as
 //! one likes, with a fuzzer that learns.
@@ -158,6 +159,9 @@ fn holds_whatever_comes() {
         let mut cuts = Random(round + 1);
         let pieces = parse(&cut(&steps, |_, _| 1 + cuts.below(40)));
         let bytes = parse(&cut(&steps, |_, _| 1));
+        // A thread of its own has heard no head before that it could know again.
+        let alone = std::thread::scope(|scope| scope.spawn(|| parse(&steps)).join());
+        assert_eq!(whole, alone.expect("no panic"), "round {round}: {steps:?}");
         if !gaps {
             assert_eq!(whole, pieces, "round {round}: {steps:?}");
             assert_eq!(whole, bytes, "round {round}: {steps:?}");

@@ -54,9 +54,9 @@ impl<'a> Target<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn with_path(self, text: &'a [u8]) -> Self {
-        match memchr2(b'?', b'#', text) {
+        match cut(text) {
             None => Self { path: text, ..self },
             Some(cut) if text[cut] == b'#' => Self {
                 path: &text[..cut],
@@ -75,6 +75,28 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Where a path ends: nearly always where the target does, which shows fastest eight bytes at a time.
+#[inline(always)]
+fn cut(text: &[u8]) -> Option<usize> {
+    if let (Some(last), ..=31) = (text.last_chunk(), text.len()) {
+        let mut words = text.chunks_exact(8);
+        if !words.any(|word| word.try_into().is_ok_and(has_cut)) && !has_cut(last) {
+            return None;
+        }
+    }
+    memchr2(b'?', b'#', text)
+}
+
+#[inline(always)]
+fn has_cut(word: &[u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_ne_bytes(*word);
+    // The top bit of the lowest byte that is zero, and of no byte where none is.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let has = |byte: u8| zero(word ^ (ONES * u64::from(byte)));
+    has(b'?') | has(b'#') != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +111,12 @@ mod tests {
         let plain = |path: &str, query: &str| (None, None, path.to_owned(), query.to_owned());
         assert_eq!(shown("GET", "/a/b?c=d?e#f"), plain("/a/b", "c=d?e"));
         assert_eq!(shown("GET", "/a#f?x"), plain("/a", ""));
+        for len in 0..70 {
+            let path = format!("/{}", "x".repeat(len));
+            let query = Box::leak(format!("{path}?y").into_boxed_str());
+            assert_eq!(shown("GET", query), plain(&path, "y"));
+            assert_eq!(shown("GET", &query[..len + 1]), plain(&path, ""));
+        }
         assert_eq!(shown("OPTIONS", "*"), plain("*", ""));
         assert_eq!(shown("GET", ""), plain("", ""));
         assert_eq!(shown("GET", "nonsense?x"), plain("nonsense", "x"));

@@ -34,6 +34,8 @@ pub(super) struct Conn {
     pub(super) tgid: u32,
     pub(super) key: u64,
     pub(super) epoch: u64,
+    /// The last process that was found to have its verdict.
+    pub(super) judged: Option<u64>,
     /// Stream offsets passed on, by direction.
     pub(super) off: [u64; 2],
     pub(super) held: VecDeque<Held>,
@@ -64,6 +66,7 @@ impl Conn {
             },
             tgid,
             epoch,
+            judged: None,
             off: [0, 0],
             held: VecDeque::new(),
             listed: false,
@@ -97,6 +100,15 @@ impl Conn {
             State::Http1(parser) => parser.in_flight(),
             State::Undecided { .. } => 0,
         }
+    }
+
+    /// Somebody has said whether its process is watched, which nobody takes back.
+    #[inline]
+    pub(super) fn is_judged(&mut self, processes: &Processes) -> bool {
+        if self.judged != Some(self.key) && !undecided(processes, self.key) {
+            self.judged = Some(self.key);
+        }
+        self.judged == Some(self.key)
     }
 
     /// Bytes that went the other way before these, and that were not passed on; 0 where that can't be known.

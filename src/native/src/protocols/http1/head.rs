@@ -9,6 +9,7 @@
 //! they stand, others go through `value`, which would find the same in the former.
 
 use super::framing::Framing;
+use super::known::KnownHeaders;
 use super::lines::{first_block, LineStarts, BLOCK};
 use memchr::memchr;
 
@@ -38,6 +39,24 @@ impl Span {
             at: at as u16,
             len: len as u16,
         }
+    }
+
+    /// The same in a text that this one begins at `at` of; the absent one stays absent.
+    #[inline]
+    pub(super) fn moved(self, at: usize) -> Self {
+        if self.is_absent() {
+            return self;
+        }
+        Self::new(usize::from(self.at) + at, usize::from(self.len))
+    }
+
+    /// The same in the text from `at` on, where it is; the absent one stays absent.
+    #[inline]
+    pub(super) fn within(self, at: usize) -> Self {
+        if self.is_absent() {
+            return self;
+        }
+        Self::new(usize::from(self.at) - at, usize::from(self.len))
     }
 
     #[inline]
@@ -140,18 +159,26 @@ pub(super) fn is_token(byte: u8) -> bool {
 /// Parses a request's head at the start of `bytes` into `request` and `framing`, which are `NONE` before and mean
 /// something only if the head is whole.
 #[inline(never)]
-pub(super) fn request(bytes: &[u8], request: &mut Request, framing: &mut Framing) -> Parsed {
+pub(super) fn request(
+    bytes: &[u8],
+    known: &mut KnownHeaders,
+    request: &mut Request,
+    framing: &mut Framing,
+) -> Parsed {
     let bytes = &bytes[..bytes.len().min(MAX_HEAD)];
     let mut short = None;
     let mut lines = HeaderLines::new(bytes, first_block(bytes, &mut short), &OF_REQUEST);
-    let Some((end, _)) = lines.starts.peek() else {
+    let Some((headers, _)) = lines.starts.peek() else {
         return Parsed::More;
     };
     if !bytes
-        .get(..end - 1)
+        .get(..headers - 1)
         .is_some_and(|line| request_line(line, request))
     {
         return Parsed::Bad;
+    }
+    if let Some(length) = known.find(bytes, headers, request, framing) {
+        return Parsed::Whole(length);
     }
     let mut forwarded = Span::ABSENT;
     let mut traceparents = 0_u32;
@@ -210,6 +237,7 @@ pub(super) fn request(bytes: &[u8], request: &mut Request, framing: &mut Framing
             forwarded_parameter(bytes, forwarded, b"proto"),
         );
     }
+    known.keep(&bytes[..length], headers, request, framing);
     Parsed::Whole(length)
 }
 
@@ -565,10 +593,13 @@ fn has_control(bytes: &[u8]) -> bool {
             .iter()
             .fold(false, |bad, &byte| bad | is_control(byte))
     };
-    let Some(last) = bytes.last_chunk::<16>() else {
-        return bytes.iter().any(|&byte| is_control(byte));
-    };
-    bytes.chunks_exact(16).any(any) || any(last)
+    if let Some(last) = bytes.last_chunk::<16>() {
+        return bytes.chunks_exact(16).any(any) || any(last);
+    }
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) => any(first) | any(last),
+        _ => bytes.iter().any(|&byte| is_control(byte)),
+    }
 }
 
 #[inline]
@@ -599,7 +630,8 @@ mod tests {
     fn extent(length: &str) -> Extent {
         let head = format!("POST / HTTP/1.1\r\nContent-Length{length}\r\n\r\n");
         let (mut request, mut framing) = (Request::NONE, Framing::NONE);
-        let parsed = super::request(head.as_bytes(), &mut request, &mut framing);
+        let mut known = KnownHeaders::default();
+        let parsed = super::request(head.as_bytes(), &mut known, &mut request, &mut framing);
         assert!(matches!(parsed, Parsed::Whole(len) if len == head.len()));
         framing.of_request()
     }

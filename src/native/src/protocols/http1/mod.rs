@@ -31,6 +31,7 @@
 mod body;
 mod framing;
 mod head;
+mod known;
 mod lines;
 mod pending;
 mod requests;

@@ -9,6 +9,7 @@
 //! thread, so that 100,000 of them cost nothing here and a busy one does not allocate per request.
 
 use super::head::{self, Method, Request, Span};
+use super::known::{KnownHeaders, KnownResponse};
 use crate::exchange::{Detail, ErrorKind, Exchange, Http};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -90,6 +91,9 @@ pub(super) struct Work {
     pub request_start_ns: u64,
     /// A response's head that came in pieces.
     pub response_head: Vec<u8>,
+    /// These stay with the box, whose next connection is likely to hear the same.
+    pub known_headers: KnownHeaders,
+    pub known_response: KnownResponse,
 }
 
 impl Work {
@@ -104,6 +108,8 @@ impl Work {
             + self.text.capacity()
             + self.request_head.capacity()
             + self.response_head.capacity()
+            + self.known_headers.heap_bytes()
+            + self.known_response.heap_bytes()
     }
 
     /// The oldest request's method, as far as framing is concerned.
@@ -308,7 +314,10 @@ impl Pool {
 /// The connection's work, borrowed from the pool at first use.
 #[inline(always)]
 pub(super) fn work(slot: &mut Option<Box<Work>>) -> &mut Work {
-    slot.get_or_insert_with(|| SPARE.try_with(Pool::lend).unwrap_or_default())
+    match slot {
+        Some(work) => work,
+        None => slot.insert(SPARE.try_with(Pool::lend).unwrap_or_default()),
+    }
 }
 
 /// Gives it back when there is nothing in it.
@@ -340,7 +349,8 @@ mod tests {
         let filler = "x".repeat(MAX_HEAD - start.len() - 4);
         let head = format!("{start}{filler}\r\n\r\n");
         let (mut request, mut framing) = (Request::NONE, Framing::NONE);
-        let parsed = head::request(head.as_bytes(), &mut request, &mut framing);
+        let mut known = KnownHeaders::default();
+        let parsed = head::request(head.as_bytes(), &mut known, &mut request, &mut framing);
         assert!(matches!(parsed, Parsed::Whole(MAX_HEAD)));
         let mut work = Work::default();
         assert!(work.push(0, head.as_bytes(), &mut request));

@@ -48,7 +48,8 @@ impl Connection {
             return ControlFlow::Continue(bytes);
         }
         let (mut request, mut framing) = (Request::NONE, Framing::NONE);
-        match head::request(bytes, &mut request, &mut framing) {
+        let known = &mut work(&mut self.work).known_headers;
+        match head::request(bytes, known, &mut request, &mut framing) {
             Parsed::Whole(len) => {
                 let (head, rest) = bytes.split_at(len);
                 if self.begin(ts_ns, head, &mut request, &framing, sink) {
@@ -203,7 +204,8 @@ impl Connection {
         let start_ns = work.request_start_ns;
         let mut head = std::mem::take(&mut work.request_head);
         let (mut request, mut framing) = (Request::NONE, Framing::NONE);
-        let room = match head::request(&head, &mut request, &mut framing) {
+        let known = &mut work.known_headers;
+        let room = match head::request(&head, known, &mut request, &mut framing) {
             Parsed::Whole(_) => self.begin(start_ns, &head, &mut request, &framing, sink),
             Parsed::More | Parsed::Bad => false,
         };

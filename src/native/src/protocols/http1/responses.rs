@@ -60,10 +60,20 @@ impl Connection {
         if bytes.is_empty() {
             return ControlFlow::Continue(bytes);
         }
+        let known = self.work.as_ref();
+        if let Some((len, status, framing)) = known.and_then(|work| work.known_response.find(bytes))
+        {
+            let rest = &bytes[len..];
+            let used = self.answer(ts_ns, status, &framing, rest.len(), sink)?;
+            return ControlFlow::Continue(&rest[used..]);
+        }
         let (mut status, mut framing) = (0, Framing::NONE);
         match head::response(bytes, &mut status, &mut framing) {
             Parsed::Whole(len) => {
-                let rest = &bytes[len..];
+                let (head, rest) = bytes.split_at(len);
+                if let Some(work) = &mut self.work {
+                    work.known_response.keep(head, status, framing);
+                }
                 let used = self.answer(ts_ns, status, &framing, rest.len(), sink)?;
                 ControlFlow::Continue(&rest[used..])
             }
