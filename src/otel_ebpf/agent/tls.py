@@ -62,7 +62,6 @@ _Key = tuple[int, int]  # device and inode
 class _File:
     """A probed file; `number` 0: it can't be."""
 
-    name: str
     number: int
     users: set[int] = field(default_factory=set)  # keys of processes; -pid of those that have not been met
     kept: bool = False  # one of the machine's own: whoever comes next maps it
@@ -72,7 +71,6 @@ class _File:
 class _Seen:
     """When a process was looked at last, and how long until it may be again."""
 
-    pid: int
     at_s: float
     pause_s: float
 
@@ -178,7 +176,7 @@ class TlsProbes:
         if seen and now_s - seen.at_s < seen.pause_s:
             return
         pause_s = min(2 * seen.pause_s, _AGAIN_AT_MOST_S) if seen else _AGAIN_S
-        self._seen[key] = _Seen(pid, now_s, pause_s)
+        self._seen[key] = _Seen(now_s, pause_s)
         try:
             report = describe(pid, self._inspector)
         except AgentError as error:
@@ -198,7 +196,7 @@ class TlsProbes:
                 number = self._attach(finding)
                 if number is None:
                     continue
-                file = _File(finding.name, number)
+                file = _File(number)
                 self._files[finding.device, finding.inode] = file
             if key:
                 file.users.add(key)
