@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 Name = TypeVar("Name", bound=str)
 # Read in other places, or for other programs that share the environment: not worth a word.
 _ELSEWHERE: Final = ("OTEL_CONFIG_FILE", "OTEL_EXPORTER_OTLP_", "OTEL_LOGS_EXPORTER", "OTEL_PROPAGATORS")
+# Known even where all is off, and nobody asks for them.
+_ALWAYS_KNOWN: Final = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")
 DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -28,7 +30,7 @@ class Environment:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
-        self._known: set[str] = set()
+        self._known = set(_ALWAYS_KNOWN)
 
     def unknown(self) -> list[str]:
         """Names of variables for OpenTelemetry that are set and that nobody has asked for."""
@@ -109,7 +111,6 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
         resource=_resource(env),
         log_level=_log_level(env),
     )
-    env.text("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")  # not asked for where all is off
     if unknown := env.unknown():
         log.warning("set, but without a meaning here: %s", ", ".join(unknown))
     return settings

@@ -141,11 +141,12 @@ def test_what_means_nothing_here_is_told_of_by_name_only(caplog: pytest.LogCaptu
             "OTEL_EXPORTER_OTLP_HEADERS": "a=b",
             "OTEL_SDK_DISABLED": "true",
             "OTEL_TRACES_EXPORTER": "otlp",
+            "OTEL_TRACES_EXPORTERS": "otlp",
             "OTEL_CONFIG_FILE": "/there",
             "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "",
             "PATH": "/bin",
         }
     )
     assert [record.getMessage() for record in caplog.records] == [
-        "set, but without a meaning here: OTEL_BSP_MAX_QUEUE_SIZE"
+        "set, but without a meaning here: OTEL_BSP_MAX_QUEUE_SIZE, OTEL_TRACES_EXPORTERS"
     ]
