@@ -1,24 +1,24 @@
 //! The core's Python face, `otel_ebpf._native`; src/otel_ebpf/_native.pyi is its description.
 
-use crate::aggregate::{
-    Aggregator, Histogram, Settings, SpanBytes, DURATION_BOUNDS_S, SIZE_BOUNDS,
-};
+mod probes;
+mod spans;
+
+use probes::{probe, ProbeArgument};
+use spans::Spans;
+
+use crate::aggregate::{Aggregator, Histogram, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS};
 use crate::drain::{Drain, Shared};
 use crate::exchange::Role;
-use crate::loader::{self, Failure, FailureKind, Layout, Options, Place, Probe, Programs};
-use crate::otlp::{self, Part};
+use crate::loader::{self, Failure, FailureKind, Layout, Options, Probe, Programs};
 use crate::processes::Verdict;
 use crate::stream::Streams;
-use crate::wire::{counter, tls_cookie};
+use crate::wire::counter;
 use pyo3::exceptions::PyException;
-use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::IntoPyObjectExt;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::raw::c_int;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,59 +119,6 @@ fn optional_histogram<'py>(py: Python<'py>, h: Option<&Histogram>) -> PyResult<B
     h.map_or_else(|| Ok(py.None().into_bound(py)), |h| histogram(py, h))
 }
 
-/// Encoded spans on their way from the queue to a socket, never copied. Their memory goes back to the queue's
-/// pool with the last reference, a memoryview's included.
-#[pyclass(frozen, module = "otel_ebpf._native")]
-struct Spans(SpanBytes);
-
-#[pymethods]
-impl Spans {
-    fn __len__(&self) -> usize {
-        self.0.len()
-    }
-
-    unsafe fn __getbuffer__(
-        slf: Bound<'_, Self>,
-        view: *mut ffi::Py_buffer,
-        flags: c_int,
-    ) -> PyResult<()> {
-        let bytes: &[u8] = &slf.get().0;
-        // SAFETY: `view` is Python's to fill. It gets a reference to the owner of the bytes, which nobody changes
-        // any more; a wish to write is refused.
-        let filled = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                bytes.as_ptr().cast_mut().cast(),
-                bytes.len() as ffi::Py_ssize_t,
-                1,
-                flags,
-            )
-        };
-        if filled == 0 {
-            Ok(())
-        } else {
-            Err(PyErr::fetch(slf.py()))
-        }
-    }
-}
-
-/// What `encode_traces` takes for spans.
-#[derive(FromPyObject)]
-enum SpansArgument {
-    Taken(Py<Spans>),
-    Bytes(PyBackedBytes),
-}
-
-impl SpansArgument {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Taken(spans) => &spans.get().0,
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
-
 /// BPF programs loaded and attached, and the thread that drains their ring.
 #[pyclass(frozen, module = "otel_ebpf._native")]
 struct Session {
@@ -183,41 +130,6 @@ struct Session {
 }
 
 type Ports = Vec<(u16, u16)>;
-type ProbeArgument = (String, usize, String, Option<u32>, bool);
-
-fn probe((place, offset, call, result_at, at_return): ProbeArgument) -> PyResult<Probe> {
-    let argument = |message: String| raise(Failure::new(FailureKind::Argument, message));
-    let place = match place.as_str() {
-        "enter" => Place::Enter,
-        "exit" => Place::Exit,
-        "free" => Place::Free,
-        other => return Err(argument(format!("a probe's place is {other:?}"))),
-    };
-    let mut flags = 0;
-    for word in call.split_whitespace() {
-        flags |= match word {
-            "receive" => 0,
-            "send" => tls_cookie::TLS_SEND.0,
-            "count4" => tls_cookie::TLS_COUNT4.0,
-            "count5" => tls_cookie::TLS_COUNT5.0,
-            "no-data" => tls_cookie::TLS_NO_DATA.0,
-            "go" => tls_cookie::TLS_GO.0,
-            other => return Err(argument(format!("a call is {other:?}"))),
-        };
-    }
-    let mut call = u64::from(flags);
-    if let Some(at) = result_at {
-        call |= u64::from(tls_cookie::TLS_ON_STACK.0);
-        call |= u64::from(at) << tls_cookie::TLS_STACK_SHIFT.0;
-    }
-    Ok(Probe {
-        place,
-        offset,
-        call,
-        at_return,
-    })
-}
-
 #[pymethods]
 impl Session {
     #[new]
@@ -635,36 +547,6 @@ fn probe_hooks(py: Python<'_>) -> &'static str {
     py.detach(|| loader::probe_hooks().as_str())
 }
 
-#[pyfunction]
-fn encode_traces<'py>(
-    py: Python<'py>,
-    batches: Vec<(PyBackedBytes, SpansArgument)>,
-    scope_name: &str,
-    scope_version: &str,
-    schema_url: &str,
-) -> PyResult<(Vec<Bound<'py, PyAny>>, usize)> {
-    let borrowed: Vec<(&[u8], &[u8])> = batches.iter().map(|(r, s)| (&r[..], s.bytes())).collect();
-    let mut length = 0;
-    let mut parts = Vec::new();
-    for part in otlp::encode_traces(&borrowed, scope_name, scope_version, schema_url) {
-        parts.push(match part {
-            Part::Bytes(bytes) => {
-                length += bytes.len();
-                PyBytes::new(py, &bytes).into_any()
-            }
-            Part::Run(place) => {
-                let spans = &batches[place].1;
-                length += spans.bytes().len();
-                match spans {
-                    SpansArgument::Taken(spans) => spans.bind(py).clone().into_any(),
-                    SpansArgument::Bytes(bytes) => bytes.into_bound_py_any(py)?,
-                }
-            }
-        });
-    }
-    Ok((parts, length))
-}
-
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -675,6 +557,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Spans>()?;
     m.add_class::<Session>()?;
     m.add_function(wrap_pyfunction!(probe_hooks, m)?)?;
-    m.add_function(wrap_pyfunction!(encode_traces, m)?)?;
+    m.add_function(wrap_pyfunction!(spans::encode_traces, m)?)?;
     Ok(())
 }
