@@ -15,6 +15,7 @@ from otel_ebpf.agent import Agent, Control
 from otel_ebpf.capture.session import encode_traces
 from otel_ebpf.config.environment import from_environment
 from otel_ebpf.config.settings import Rule, Selection, Settings
+from otel_ebpf.discover.tls import TlsReport
 from otel_ebpf.errors import ConfigError, OutputClosed
 from otel_ebpf.export.output import Output
 from otel_ebpf.export.summary import Summary
@@ -259,6 +260,26 @@ def test_rules_are_read_anew_for_processes_that_are_there(caplog: pytest.LogCapt
         eventually(lambda: not answers and not run.control.reload, "the bad file was read")
     assert core.verdicts[2][0]
     assert "line 3: no; the rules stay as they were" in caplog.text
+
+
+def test_rules_read_anew_hold_for_tls_of_new_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = 2**22 + 1, 2**22 + 2  # beyond any pid: nobody has met them
+    looks: list[int] = []
+
+    def describe(pid: int, _: object) -> TlsReport:
+        looks.append(pid)
+        return TlsReport(pid, "/bin/it", ())
+
+    monkeypatch.setattr("otel_ebpf.agent.tls.describe", describe)
+    core = FakeCore(execs=[new, old])
+    settings = replace(Settings(), selection=Selection((Rule(pids=(old,)),)))
+    with running(core, settings, lambda: Selection((Rule(pids=(new,)),))) as run:
+        eventually(lambda: looks, "new programs are looked at")
+        assert set(looks) == {old}
+        run.control.reload = True
+        eventually(lambda: not run.control.reload, "the rules are read")
+        core.execs = [new]
+        eventually(lambda: new in looks, "by the new rules it is looked at as well")
 
 
 def test_a_reader_that_goes_away_ends_it_quietly_with_all_sent() -> None:

@@ -102,6 +102,17 @@ def test_users_that_end_without_having_been_met_are_forgotten(world: World, monk
         eventually(lambda: world.core.probed == [""], "it ended")
 
 
+def test_rules_read_anew_hold_for_who_runs_and_has_not_been_met(world: World) -> None:
+    for pid in (10, 66):
+        (world.proc / str(pid)).mkdir()
+    world.maps = {10: (library("/a", 1),), 11: (library("/met", 2),), 66: (library("/b", 3),)}
+    with world.probes() as probes:
+        eventually(lambda: world.core.probed == ["/a"], "the wanted one is probed")
+        probes.look(100, 11)
+        probes.reselect(lambda pid: pid == 66)
+        eventually(lambda: world.core.probed == ["", "/met", "/b"], "the other one is wanted now")
+
+
 def test_a_new_program_is_looked_at_until_its_libraries_are_there(world: World) -> None:
     world.maps = {10: ()}
     with world.probes() as probes:

@@ -111,6 +111,11 @@ class TlsProbes:
         """A process is gone, or not watched any longer."""
         self._work.put(("forget", key, 0))
 
+    def reselect(self, wanted: Callable[[int], bool]) -> None:
+        """New rules, for new programs and for processes that are there but have not been met."""
+        self._wanted = wanted
+        self._work.put(("reselect", 0, 0))
+
     def close(self) -> None:
         """Nothing more is attached; what is, the core detaches."""
         self._work.put(("close", 0, 0))
@@ -136,6 +141,9 @@ class TlsProbes:
                         heapq.heappush(self._starts, (now_s + _LOOKS_S[0], pid, 0))
                     case "forget":
                         self._forget(key)
+                    case "reselect":
+                        self._forget_unmet(lambda pid: not self._wanted(pid))
+                        self._sweep()
                     case "due" if self._starts:
                         self._look_at_start(*heapq.heappop(self._starts))
                     case "close":
@@ -143,7 +151,7 @@ class TlsProbes:
                         return
                 if now_s >= prune_s:
                     prune_s = now_s + _PRUNE_S
-                    self._prune()
+                    self._forget_unmet(lambda pid: not (self._proc / str(pid)).exists())
                     self._inspector.rest()
             except Exception:
                 # A thread that died here would end TLS for all without a word.
@@ -161,14 +169,19 @@ class TlsProbes:
         for file in system_libraries():
             with suppress(OSError):
                 self._probe(self._inspector.findings(file), 0)
-        pids = {int(entry.name) for entry in self._proc.iterdir() if entry.name.isdigit()} - {os.getpid()}
-        self._starts = [(0.0, pid, len(_LOOKS_S) - 1) for pid in sorted(pids)]
+        self._sweep()
 
-    def _prune(self) -> None:
-        """Drops users that ended without having been met."""
-        for file in list(self._files.values()):
-            for key in [key for key in file.users if key < 0 and not (self._proc / str(-key)).exists()]:
-                self._forget(key)
+    def _sweep(self) -> None:
+        """Has each process that runs looked at once, when nothing else is to be done."""
+        pids = {int(entry.name) for entry in self._proc.iterdir() if entry.name.isdigit()} - {os.getpid()}
+        for pid in sorted(pids):
+            heapq.heappush(self._starts, (0.0, pid, len(_LOOKS_S) - 1))
+
+    def _forget_unmet(self, gone: Callable[[int], bool]) -> None:
+        """Drops users that have not been met, and of whose pids `gone` holds."""
+        for pid in {-key for file in self._files.values() for key in file.users if key < 0}:
+            if gone(pid):
+                self._forget(-pid)
 
     def _look(self, key: int, pid: int) -> None:
         now_s = time.monotonic()

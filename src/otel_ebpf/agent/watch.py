@@ -70,6 +70,8 @@ class Watch:
         self._selector = Selector(selection)
         for info in self.infos.values():
             self._judge(info)
+        if self._tls:
+            self._tls.reselect(selects(selection))
 
     def ended(self, key: int, now_s: float) -> None:
         """A process ended. Its description stays for a while: lines of it may still be queued."""
