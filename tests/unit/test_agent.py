@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from tests.testbed.process import eventually
 from tests.unit.backend import Answer, Backend, running_backend, text_attributes
 from tests.unit.fakes import Active, FakeCore, Line, Process, Series, spans_of
 
@@ -79,13 +80,6 @@ def running(core: FakeCore, settings: Settings, reload: Callable[[], Selection] 
     finally:
         run.end()
         assert core.closed
-
-
-def eventually(holds: Callable[[], object], what: str, seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def test_without_a_backend_requests_are_shown_and_summed_up() -> None:

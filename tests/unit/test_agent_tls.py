@@ -1,11 +1,11 @@
 """Which files are probed, and for how long."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.testbed.process import eventually
 from tests.unit.fakes import FakeCore
 
 from otel_ebpf.agent import tls
@@ -18,13 +18,6 @@ READ = Probe("SSL_read", "enter", 16, "push rbp", emulated=True)
 
 def library(path: Path | str, inode: int) -> Attachment:
     return Attachment("openssl", "3.0", (READ,), (352,), 56, path=str(path), name=str(path), device=1, inode=inode)
-
-
-def eventually(holds: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 class World:
