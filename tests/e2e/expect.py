@@ -2,8 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from tests.testbed.agent import Agent
+from tests.testbed.clients import Ask, Done
 from tests.testbed.process import eventually
 from tests.testbed.servers import LogLine, Server
 from tests.testbed.telemetry import SERVER, Span
@@ -11,6 +13,28 @@ from tests.testbed.telemetry import SERVER, Span
 TRACE_ID, SPAN_ID = re.compile(r"(?!0{32})[0-9a-f]{32}"), re.compile(r"(?!0{16})[0-9a-f]{16}")
 
 Row = tuple[str, str, int, int | None]  # method, path, status, bytes of the response's body
+
+
+def asks(tag: str, only_get: bool = False) -> list[Ask]:
+    """A bit of everything; `only_get`: for wget, which knows no other and fails where a status is an error."""
+    plan = [
+        ("GET", "/hello", 0),
+        ("GET", "/items/42", 0),
+        ("HEAD", "/bytes/1000", 0),
+        ("GET", "/bytes/100000", 0),
+        ("POST", "/echo", 20_000),
+        ("GET", "/chunked/5500", 0),
+        ("GET", "/status/204", 0),
+        ("GET", "/status/404", 0),
+        ("GET", "/status/503", 0),
+        ("PUT", "/echo", 10),
+        ("DELETE", "/items/7", 0),
+        ("PATCH", "/echo", 3000),
+        ("GET", "/sleep/60", 0),
+        ("GET", "/sse", 0),
+    ]
+    wanted = [row for row in plan if not only_get or (row[0] == "GET" and not row[1].startswith("/status"))]
+    return [Ask(method, f"{path}?t={tag}", size) for method, path, size in wanted]
 
 
 def method_of(span: Span) -> str:
@@ -63,6 +87,43 @@ def wrong_durations(spans: Sequence[Span], log: Sequence[LogLine]) -> dict[tuple
             if abs(ours - theirs) > 0.05 * theirs + 0.001:
                 wrong[key] = f"{ours * 1000:.3f} ms, logged as {theirs * 1000:.3f} ms"
     return wrong
+
+
+def assert_durations(
+    agent: Agent,
+    server: Server,
+    client: Callable[[Server, list[Ask]], Done],
+    tag: str,
+    log: Sequence[LogLine],
+    *,
+    only_get: bool = False,
+) -> None:
+    """The spans of `asks` are as long as the server's log has them.
+
+    Server and kernel look at their clocks at different moments, and anything may run in between. What is off for
+    another reason is off again.
+    """
+    wrong = wrong_durations(agent.spans(server.pids, SERVER, tag), log)
+    for attempt in range(5):
+        tag_again = f"{tag}-{attempt}"
+        again = [ask for ask in asks(tag_again, only_get) if (ask.method, ask.target.partition("?")[0]) in wrong]
+        if not again:
+            break
+        client(server, again)
+        log_again = await_log(server, tag_again, len(again))
+        agent.settle()
+        wrong = wrong_durations(agent.spans(server.pids, SERVER, tag_again), log_again)
+    assert not wrong
+
+
+def assert_asked(asked: Sequence[Span], server: Server, log: Sequence[LogLine]) -> None:
+    """The client's side of what the server logged."""
+    assert_same(asked, log)
+    assert_valid(asked, "https" if server.encrypted else "http")
+    for span in asked:
+        assert span.attributes["server.port"] == server.port
+        assert span.attributes["server.address"] == server.host
+        assert str(span.attributes["url.full"]).startswith(f"{server.url}/")
 
 
 def assert_valid(spans: Iterable[Span], scheme: str = "http") -> None:

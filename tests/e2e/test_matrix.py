@@ -1,38 +1,15 @@
 """Every server with every client: what the server logged is what the agent reports, on both sides."""
 
-from collections import Counter
-
 import pytest
 
 from tests.e2e.conftest import STARTS, RunAgent, Serve
-from tests.e2e.expect import assert_same, assert_valid, await_log, logged_rows, method_of, wrong_durations
+from tests.e2e.expect import asks, assert_asked, assert_durations, assert_same, assert_valid, await_log, method_of
 from tests.testbed import clients
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
 from tests.testbed.telemetry import CLIENT, SERVER
 
 BOUNDS_S = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
-
-
-def asks(tag: str) -> list[Ask]:
-    """A bit of everything."""
-    plan = [
-        ("GET", "/hello", 0),
-        ("GET", "/items/42", 0),
-        ("HEAD", "/bytes/1000", 0),
-        ("GET", "/bytes/100000", 0),
-        ("POST", "/echo", 20_000),
-        ("GET", "/chunked/5500", 0),
-        ("GET", "/status/204", 0),
-        ("GET", "/status/404", 0),
-        ("GET", "/status/503", 0),
-        ("PUT", "/echo", 10),
-        ("DELETE", "/items/7", 0),
-        ("PATCH", "/echo", 3000),
-        ("GET", "/sleep/60", 0),
-        ("GET", "/sse", 0),
-    ]
-    return [Ask(method, f"{path}?t={tag}", size) for method, path, size in plan]
 
 
 @pytest.mark.parametrize("client_name", clients.ALL)
@@ -49,29 +26,13 @@ def test_each_request_is_one_span_on_each_side(
     served = agent.spans(server.pids, SERVER, tag)
     assert_same(served, log)
     assert_valid(served)
-    # Server and kernel look at their clocks at different moments, and anything may run in between. What is off for
-    # another reason is off again.
-    wrong = wrong_durations(served, log)
-    for attempt in range(5):
-        again = [ask for ask in asks(f"{tag}-{attempt}") if (ask.method, ask.target.partition("?")[0]) in wrong]
-        if again:
-            clients.ALL[client_name](server, again)
-            log_again = await_log(server, f"{tag}-{attempt}", len(again))
-            agent.settle()
-            wrong = wrong_durations(agent.spans(server.pids, SERVER, f"{tag}-{attempt}"), log_again)
-    assert not wrong
+    assert_durations(agent, server, clients.ALL[client_name], tag, log)
 
     asked = agent.spans([done.pid], CLIENT, tag)
     assert [(method_of(span), span.status_code) for span in asked] == [
         (ask.method, status) for ask, (status, _) in zip(plan, done.answers, strict=True)
     ]
-    assert_valid(asked)
-    for span in asked:
-        assert span.attributes["server.port"] == server.port
-        assert span.attributes["server.address"] == server.host
-        assert str(span.attributes["url.full"]).startswith(f"{server.url}/")
-    bodies = Counter(span.attributes.get("http.response.body.size") for span in asked)
-    assert bodies == Counter(row[3] for row in logged_rows(log))
+    assert_asked(asked, server, log)
 
 
 @pytest.mark.parametrize("server_name", ["nginx", "go", "node", "rust", "uvicorn-httptools", "gunicorn-gthread"])

@@ -7,19 +7,17 @@ from the socket (asyncio, Node: memory BIOs) is here as often as who does not.
 import os
 import signal
 import time
-from collections import Counter
 from functools import partial
 
 import pytest
 
 from tests.e2e.conftest import ENCRYPTED, Serve
-from tests.e2e.expect import assert_same, assert_valid, await_log, logged_rows, method_of, wrong_durations
+from tests.e2e.expect import asks, assert_asked, assert_durations, assert_same, assert_valid, await_log
 from tests.testbed import clients, servers
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
 from tests.testbed.process import eventually
-from tests.testbed.servers import Server
-from tests.testbed.telemetry import CLIENT, ERROR, SERVER, Span
+from tests.testbed.telemetry import CLIENT, ERROR, SERVER
 from tests.testbed.wire import Connection, request
 
 TEN_MB = 10_000_000
@@ -36,43 +34,12 @@ PAIRS = [
 ]
 
 
-def asks(tag: str, only_get: bool = False) -> list[Ask]:
-    """A bit of everything."""
-    plan = [
-        ("GET", "/hello", 0),
-        ("HEAD", "/bytes/1000", 0),
-        ("GET", "/bytes/100000", 0),
-        ("POST", "/echo", 20_000),
-        ("GET", "/chunked/5500", 0),
-        ("GET", "/status/204", 0),
-        ("GET", "/status/404", 0),
-        ("GET", "/status/503", 0),
-        ("PUT", "/echo", 10),
-        ("GET", "/sleep/60", 0),
-        ("GET", "/sse", 0),
-    ]
-    wanted = [row for row in plan if not only_get or (row[0] == "GET" and not row[1].startswith("/status"))]
-    return [Ask(method, f"{path}?t={tag}", size) for method, path, size in wanted]
-
-
-def assert_client(asked: list[Span], server: Server, log: list[servers.LogLine]) -> None:
-    """The client's side of what the server logged."""
-    assert Counter((method_of(span), span.path, span.status_code) for span in asked) == Counter(
-        (line.method, line.path, line.status) for line in log
-    )
-    for span in asked:
-        assert span.attributes["server.port"] == server.port
-        assert span.attributes["server.address"] == server.host
-        assert str(span.attributes["url.full"]).startswith(f"https://{server.host}:{server.port}/")
-    bodies = Counter(span.attributes.get("http.response.body.size") for span in asked)
-    assert bodies == Counter(row[3] for row in logged_rows(log))
-
-
 @pytest.mark.parametrize(("server_name", "client_name"), PAIRS)
 def test_each_request_is_one_span_on_each_side(
     agent: Agent, secure: Serve, tag: str, server_name: str, client_name: str
 ) -> None:
-    server, plan = secure(server_name), asks(tag, client_name == "wget")
+    only_get = client_name == "wget"
+    server, plan = secure(server_name), asks(tag, only_get)
     done = CLIENTS[client_name](server, plan)
     assert len(done.answers) == len(plan)
     log = await_log(server, tag, len(plan))
@@ -84,17 +51,8 @@ def test_each_request_is_one_span_on_each_side(
     for span in served:
         assert span.attributes["client.address"] == "127.0.0.1"
         assert span.attributes["server.port"] == server.port
-    wrong = wrong_durations(served, log)
-    for attempt in range(5):  # as in test_matrix.py: what is off because the machine was busy is not off again
-        plan_again = asks(f"{tag}-{attempt}", client_name == "wget")
-        again = [ask for ask in plan_again if (ask.method, ask.target.partition("?")[0]) in wrong]
-        if again:
-            CLIENTS[client_name](server, again)
-            log_again = await_log(server, f"{tag}-{attempt}", len(again))
-            agent.settle()
-            wrong = wrong_durations(agent.spans(server.pids, SERVER, f"{tag}-{attempt}"), log_again)
-    assert not wrong
-    assert_client(agent.spans([done.pid], CLIENT, tag), server, log)
+    assert_durations(agent, server, CLIENTS[client_name], tag, log, only_get=only_get)
+    assert_asked(agent.spans([done.pid], CLIENT, tag), server, log)
     if server.upstream:
         assert {span.attributes["url.scheme"] for span in agent.spans(server.upstream.pids, SERVER, tag)} == {"http"}
 
@@ -185,5 +143,5 @@ def test_tls_that_we_do_not_know_is_nothing(agent: Agent, secure: Serve, tag: st
         done = clients.curl(server, asks(tag))
         log = await_log(server, tag, len(done.answers))
         agent.settle()
-        assert_client(agent.spans([done.pid], CLIENT, tag), server, log)
+        assert_asked(agent.spans([done.pid], CLIENT, tag), server, log)
         assert agent.spans(server.pids) == []
