@@ -8,7 +8,7 @@ from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask, Done
 from tests.testbed.process import eventually
 from tests.testbed.servers import LogLine, Server
-from tests.testbed.telemetry import SERVER, Span
+from tests.testbed.telemetry import CLIENT, SERVER, Span
 
 TRACE_ID, SPAN_ID = re.compile(r"(?!0{32})[0-9a-f]{32}"), re.compile(r"(?!0{16})[0-9a-f]{16}")
 
@@ -124,6 +124,18 @@ def assert_asked(asked: Sequence[Span], server: Server, log: Sequence[LogLine]) 
         assert span.attributes["server.port"] == server.port
         assert span.attributes["server.address"] == server.host
         assert str(span.attributes["url.full"]).startswith(f"{server.url}/")
+
+
+def assert_both_sides(
+    agent: Agent, server: Server, client_pid: int, tag: str, count: int
+) -> tuple[list[Span], list[Span]]:
+    """Each of the `count` requests that the server logged is a span of it and one of the client: these, and those."""
+    log = await_log(server, tag, count)
+    agent.settle()
+    served, asked = agent.spans(server.pids, SERVER, tag), agent.spans([client_pid], CLIENT, tag)
+    assert_same(served, log)
+    assert_same(asked, log)
+    return served, asked
 
 
 def assert_valid(spans: Iterable[Span], scheme: str = "http") -> None:

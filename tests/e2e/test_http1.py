@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.e2e.expect import assert_same, assert_valid, await_log, method_of
+from tests.e2e.expect import assert_both_sides, assert_same, assert_valid, await_log, method_of
 from tests.testbed import clients, servers, wire
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
@@ -150,11 +150,7 @@ def test_body_until_close(agent: Agent, tag: str) -> None:
     with servers.http_server(version="1.0") as server:
         done = clients.curl(server, [Ask("GET", f"/chunked/5000?t={tag}"), Ask("GET", f"/sse?t={tag}")])
         assert done.answers == [(200, 5000), (200, 45)]
-        log = await_log(server, tag, 2)
-        agent.settle()
-        served, asked = agent.spans(server.pids, SERVER, tag), agent.spans([done.pid], CLIENT, tag)
-        assert_same(served, log)
-        assert_same(asked, log)
+        served, asked = assert_both_sides(agent, server, done.pid, tag, 2)
         assert {span.path: span.duration_s > 0.08 for span in served} == {"/chunked/5000": False, "/sse": True}
         assert not any(span.error_type for span in (*served, *asked))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.e2e.expect import assert_same, await_log
+from tests.e2e.expect import assert_both_sides, assert_same, await_log
 from tests.testbed import clients
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
@@ -19,10 +19,7 @@ def test_ten_megabytes_down(agent: Agent, serve: Serve, tag: str, server_name: s
     server = serve(server_name)
     done = clients.curl(server, [Ask("GET", f"/bytes/{TEN_MB}?t={tag}"), Ask("GET", f"/hello?t={tag}")])
     assert done.answers == [(200, TEN_MB), (200, 6)]
-    agent.settle()
-    log = await_log(server, tag, 2)
-    assert_same(agent.spans(server.pids, SERVER, tag), log)
-    assert_same(agent.spans([done.pid], CLIENT, tag), log)
+    assert_both_sides(agent, server, done.pid, tag, 2)
 
 
 @pytest.mark.parametrize("client_name", ["curl", "requests", "aiohttp", "go", "node-http"])
@@ -32,12 +29,7 @@ def test_ten_megabytes_up(agent: Agent, serve: Serve, tag: str, server_name: str
     plan = [Ask("POST", f"/echo?t={tag}", TEN_MB), Ask("GET", f"/hello?t={tag}")]
     done = clients.ALL[client_name](server, plan)
     assert done.answers == [(200, TEN_MB), (200, 6)]
-    agent.settle()
-    log = await_log(server, tag, 2)
-    served, asked = agent.spans(server.pids, SERVER, tag), agent.spans([done.pid], CLIENT, tag)
-    assert_same(served, log)
-    assert_same(asked, log)
-    for side in (served, asked):
+    for side in assert_both_sides(agent, server, done.pid, tag, 2):
         assert [span.attributes.get("http.request.body.size", 0) for span in side] == [TEN_MB, 0]
 
 

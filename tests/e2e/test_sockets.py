@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import STARTS, RunAgent, Serve
-from tests.e2e.expect import assert_same, await_log
+from tests.e2e.expect import assert_both_sides, assert_same, await_log
 from tests.testbed import clients, nginx, servers
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
@@ -29,10 +29,7 @@ def test_unix_socket(agent: Agent, tag: str, tmp_path: Path, start: object) -> N
     options = {"worker": "sync"} if start is servers.gunicorn else {}
     with start(host=str(path), **options) as server:  # type: ignore[operator]
         done = clients.curl(server, some(tag))
-        log = await_log(server, tag, 3)
-        agent.settle()
-        assert_same(agent.spans(server.pids, SERVER, tag), log)
-        assert_same(agent.spans([done.pid], CLIENT, tag), log)
+        assert_both_sides(agent, server, done.pid, tag, 3)
         if start is servers.go:
             done = clients.go(server, some(f"{tag}-go"))
             agent.settle()
@@ -45,11 +42,7 @@ def test_unix_socket(agent: Agent, tag: str, tmp_path: Path, start: object) -> N
 def test_ipv6(agent: Agent, tag: str, start: object) -> None:
     with start(host="::1") as server:  # type: ignore[operator]
         done = clients.curl(server, some(tag))
-        log = await_log(server, tag, 3)
-        agent.settle()
-        served, asked = agent.spans(server.pids, SERVER, tag), agent.spans([done.pid], CLIENT, tag)
-        assert_same(served, log)
-        assert_same(asked, log)
+        served, asked = assert_both_sides(agent, server, done.pid, tag, 3)
         assert {span.attributes["client.address"] for span in served} == {"::1"}
         assert {span.attributes["server.port"] for span in asked} == {server.port}
         assert all(str(span.attributes["url.full"]).startswith(f"{server.url}/") for span in asked)

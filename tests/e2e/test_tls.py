@@ -12,7 +12,15 @@ from functools import partial
 import pytest
 
 from tests.e2e.conftest import ENCRYPTED, Serve
-from tests.e2e.expect import asks, assert_asked, assert_durations, assert_same, assert_valid, await_log
+from tests.e2e.expect import (
+    asks,
+    assert_asked,
+    assert_both_sides,
+    assert_durations,
+    assert_same,
+    assert_valid,
+    await_log,
+)
 from tests.testbed import clients, servers
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
@@ -64,12 +72,8 @@ def test_pipelined(agent: Agent, secure: Serve, tag: str, server_name: str) -> N
         conn.send(b"".join(request("GET", f"/items/{number}?t={tag}") for number in range(10)))
         for number in range(10):
             assert conn.answer().body == f"item {number}\n".encode()
-    log = await_log(server, tag, 10)
-    agent.settle()
-    served = agent.spans(server.pids, SERVER, tag)
+    served, _ = assert_both_sides(agent, server, os.getpid(), tag, 10)
     assert [span.path for span in served] == [f"/items/{number}" for number in range(10)]
-    assert_same(served, log)
-    assert_same(agent.spans([os.getpid()], CLIENT, tag), log)
 
 
 @pytest.mark.parametrize("server_name", ["nginx", "go", "node", "http.server", "uvicorn-httptools"])
@@ -83,12 +87,7 @@ def test_ten_megabytes(agent: Agent, secure: Serve, tag: str, server_name: str) 
     ]
     done = clients.curl(server, plan)
     assert done.answers == [(200, TEN_MB), (200, TEN_MB), (200, 100_000), (200, 6)]
-    agent.settle()
-    log = await_log(server, tag, 4)
-    served, asked = agent.spans(server.pids, SERVER, tag), agent.spans([done.pid], CLIENT, tag)
-    assert_same(served, log)
-    assert_same(asked, log)
-    for side in (served, asked):
+    for side in assert_both_sides(agent, server, done.pid, tag, 4):
         assert [span.attributes.get("http.request.body.size", 0) for span in side] == [0, TEN_MB, 0, 0]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.e2e.expect import assert_same, await_log
+from tests.e2e.expect import assert_both_sides, assert_same, await_log
 from tests.testbed import clients, servers, tls, wire
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
@@ -24,10 +24,7 @@ def test_a_protocol_that_changes_to_tls(agent: Agent, tag: str, how: str, greeti
         for run in range(2):
             done = clients.upgrade(server, how, 40, f"/hello?t={tag}-{run}", greetings)
             assert done.answers == [(200, 6)] * 40
-            log = await_log(server, f"{tag}-{run}", 40)
-            agent.settle()
-            assert_same(agent.spans(server.pids, SERVER, f"{tag}-{run}"), log)
-            assert_same(agent.spans([done.pid], CLIENT, f"{tag}-{run}"), log)
+            assert_both_sides(agent, server, done.pid, f"{tag}-{run}", 40)
         assert {span.attributes["url.scheme"] for span in agent.spans(server.pids)} == {"https"}
 
 
@@ -37,10 +34,7 @@ def test_through_a_proxy(agent: Agent, secure: Serve, tag: str) -> None:
     for name in ("curl", "aiohttp"):
         with wire.tunnel() as (host, port):
             done = clients.through(name, f"http://{host}:{port}", server, [Ask("GET", f"/hello?t={tag}-{name}")] * 3)
-        log = await_log(server, f"{tag}-{name}", 3)
-        agent.settle()
-        assert_same(agent.spans(server.pids, SERVER, f"{tag}-{name}"), log)
-        assert_same(agent.spans([done.pid], CLIENT, f"{tag}-{name}"), log)
+        assert_both_sides(agent, server, done.pid, f"{tag}-{name}", 3)
 
 
 LATE = """
