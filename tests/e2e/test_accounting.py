@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import RunAgent
 from tests.testbed import cache, clients, nginx, servers
-from tests.testbed.agent import Agent
+from tests.testbed.agent import Agent, configuration
 from tests.testbed.clients import Ask
 from tests.testbed.process import eventually, free_port
 from tests.testbed.servers import Server
@@ -102,26 +102,15 @@ def test_samplers(run_agent: RunAgent, web: Server, tag: str, sampler: str, low:
         assert agent.telemetry.count(SERVED) == 400
 
 
-CONFIG = """\
-file_format: "1.0"
-tracer_provider:
-  processors:
-    - batch: {{schedule_delay: 50, exporter: {{otlp_http: {{endpoint: "${{OTEL_EXPORTER_OTLP_ENDPOINT}}/v1/traces"}}}}}}
-meter_provider:
-  readers:
-    - periodic: {{interval: 250, exporter: {{otlp_http: {{endpoint: "${{OTEL_EXPORTER_OTLP_ENDPOINT}}/v1/metrics"}}}}}}
-distribution:
-  otel_ebpf:
-    spans_per_second: 0
-    capture: {{{capture}}}
-    selection: {{include: [{{port: {port}}}]}}
-"""
+def limited(folder: Path, web: Server, **capture: int) -> str:
+    """Name of a configuration file that has little room for what is captured, of this server."""
+    file = folder / "config.yaml"
+    file.write_text(configuration(capture=capture, selection={"include": [{"port": web.port}]}))
+    return str(file)
 
 
 def test_a_full_ring_loses_spans_and_no_count(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text(CONFIG.format(capture="ring_bytes: 16384", port=web.port))
-    with run_agent("--config", str(file)) as agent:
+    with run_agent("--config", limited(tmp_path, web, ring_bytes=16384)) as agent:
         before = counted(web)
         done = clients.wrk(f"{web.url}/quiet?t={tag}", seconds=3, connections=64)
         served = counted(web) - before
@@ -135,9 +124,7 @@ def test_a_full_ring_loses_spans_and_no_count(run_agent: RunAgent, web: Server, 
 
 
 def test_a_full_ring_heals(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text(CONFIG.format(capture="ring_bytes: 65536", port=web.port))
-    with run_agent("--config", str(file)) as agent:
+    with run_agent("--config", limited(tmp_path, web, ring_bytes=65536)) as agent:
         clients.wrk(f"{web.url}/quiet", seconds=2, connections=64)
         time.sleep(0.5)  # what follows fits even if nobody reads meanwhile
         done = clients.curl(web, [Ask("GET", f"/hello?t={tag}")] * 20)
@@ -147,9 +134,7 @@ def test_a_full_ring_heals(run_agent: RunAgent, web: Server, tag: str, tmp_path:
 
 
 def test_a_full_queue_is_counted(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text(CONFIG.format(capture="span_queue_bytes: 4096", port=web.port))
-    with run_agent("--config", str(file)) as agent:
+    with run_agent("--config", limited(tmp_path, web, span_queue_bytes=4096)) as agent:
         before = counted(web)
         clients.wrk(f"{web.url}/quiet?t={tag}", seconds=1, connections=16)
         served = counted(web) - before

@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.conftest import RunAgent, Serve
 from tests.testbed import clients, servers
+from tests.testbed.agent import configuration
 from tests.testbed.cgroups import cgroup
 from tests.testbed.clients import Ask
 from tests.testbed.process import eventually
@@ -109,21 +110,10 @@ def test_a_server_that_starts_later_is_picked_up_at_once(run_agent: RunAgent, ta
         assert agent.summary()["requests_seen"] == 6
 
 
-CONFIG = """\
-file_format: "1.0"
-tracer_provider:
-  processors:
-    - batch: {{schedule_delay: 50, exporter: {{otlp_http: {{endpoint: "${{OTEL_EXPORTER_OTLP_ENDPOINT}}/v1/traces"}}}}}}
-meter_provider:
-  readers:
-    - periodic: {{interval: 250, exporter: {{otlp_http: {{endpoint: "${{OTEL_EXPORTER_OTLP_ENDPOINT}}/v1/metrics"}}}}}}
-distribution:
-  otel_ebpf:
-    spans_per_second: 0
-    selection:
-      include: [{{port: {port}, executable: app}}]
-      exclude: [{{executable: ["curl*"]}}]
-"""
+def rules(port: int) -> str:
+    """A configuration file that watches the server at this port, and none of its clients."""
+    include = [{"port": port, "executable": "app"}]
+    return configuration(selection={"include": include, "exclude": [{"executable": ["curl*"]}]})
 
 
 def test_rules_of_a_file_and_sighup(
@@ -132,12 +122,12 @@ def test_rules_of_a_file_and_sighup(
     file = tmp_path / "config.yaml"
     wanted = two[0]
     with servers.go() as other:
-        file.write_text(CONFIG.format(port=wanted.port))
+        file.write_text(rules(wanted.port))
         with run_agent("--config", str(file)) as agent:
             ask_both((wanted, other), f"{tag}-1")
             eventually(lambda: len(agent.spans(wanted.pids, SERVER, f"{tag}-1")) == 3, "the spans arrive")
             time.sleep(0.5)  # the other server has its verdict by then, too
-            file.write_text(CONFIG.format(port=other.port))
+            file.write_text(rules(other.port))
             agent.program.popen.send_signal(signal.SIGHUP)
             eventually(lambda: "read anew" in agent.program.stderr, "the rules are read anew")
             time.sleep(0.3)

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.testbed import cache, wire
 from tests.testbed.collector import Collector
 from tests.testbed.process import Program, eventually
@@ -138,6 +140,21 @@ def environment(endpoint: str | None) -> dict[str, str]:
     if endpoint:
         clean["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
     return {**clean, "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "250"}
+
+
+def configuration(**ours: Any) -> str:
+    """A configuration file with the same delays and no limit on spans; `ours`: what else it has under otel_ebpf."""
+    endpoint = "${OTEL_EXPORTER_OTLP_ENDPOINT}/v1"
+    traces, metrics = ({"otlp_http": {"endpoint": f"{endpoint}/{signal}"}} for signal in ("traces", "metrics"))
+    return yaml.safe_dump(
+        {
+            "file_format": "1.0",
+            "tracer_provider": {"processors": [{"batch": {"schedule_delay": 50, "exporter": traces}}]},
+            "meter_provider": {"readers": [{"periodic": {"interval": 250, "exporter": metrics}}]},
+            "distribution": {"otel_ebpf": {"spans_per_second": 0, **ours}},
+        },
+        sort_keys=False,
+    )
 
 
 @contextmanager
