@@ -1,5 +1,6 @@
 """One Collector and one agent for each module's tests that need no other; servers that are started once."""
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -87,14 +88,13 @@ def run_agent(fence: agents.Fence) -> RunAgent:
 def serve() -> Iterator[Serve]:
     """Starts a server by name, once; it has answered a few requests by then, so that nothing of it is new."""
     with ExitStack() as stack:
-        started: dict[str, servers.Server] = {}
 
+        @functools.cache
         def start(name: str) -> servers.Server:
-            if name not in started:
-                started[name] = stack.enter_context(STARTS[name]())
-                targets = ("/hello", "/bytes/1000", "/chunked/1000", "/sleep/1", "/status/404", "/items/1")
-                curl(started[name], [Ask("GET", target) for target in targets * 2])
-            return started[name]
+            started = stack.enter_context(STARTS[name]())
+            targets = ("/hello", "/bytes/1000", "/chunked/1000", "/sleep/1", "/status/404", "/items/1")
+            curl(started, [Ask("GET", target) for target in targets * 2])
+            return started
 
         yield start
 
@@ -103,14 +103,7 @@ def serve() -> Iterator[Serve]:
 def encrypted() -> Iterator[Serve]:
     """Starts a server with TLS by name, once."""
     with ExitStack() as stack:
-        started: dict[str, servers.Server] = {}
-
-        def start(name: str) -> servers.Server:
-            if name not in started:
-                started[name] = stack.enter_context(ENCRYPTED[name]())
-            return started[name]
-
-        yield start
+        yield functools.cache(lambda name: stack.enter_context(ENCRYPTED[name]()))
 
 
 def meet(agent: agents.Agent, server: servers.Server) -> servers.Server:
@@ -128,14 +121,7 @@ def meet(agent: agents.Agent, server: servers.Server) -> servers.Server:
 @pytest.fixture(scope="module")
 def secure(agent: agents.Agent, encrypted: Serve) -> Serve:
     """The same for a module's agent, which has met it by then. What is before that is test_tls_agents.py's."""
-    met: dict[str, servers.Server] = {}
-
-    def start(name: str) -> servers.Server:
-        if name not in met:
-            met[name] = meet(agent, encrypted(name))
-        return met[name]
-
-    return start
+    return functools.cache(lambda name: meet(agent, encrypted(name)))
 
 
 _tags = itertools.count(1)
