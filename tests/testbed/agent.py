@@ -27,6 +27,8 @@ REPOSITORY = Path(__file__).parents[2]
 COMMAND = REPOSITORY / ".venv" / "bin" / "otel-ebpf"
 ATTACHED = re.compile(r"^.*\b(attached|watching)\b.*$", re.MULTILINE | re.IGNORECASE)
 
+_SELECTS = ("--exe", "--port", "--pid", "--cgroup", "--service", "--exclude-", "--config")
+
 # On a machine where other things go on, $TESTBED_ONLY_OURS makes tests/conftest.py put the tests into a cgroup of their
 # own, and agents watch that. Without it they watch everything, as users do.
 only_cgroup = ""
@@ -65,6 +67,14 @@ class Fence:
             conn.answer()
         return tag
 
+    def cross_anew(self, tag: str) -> int:
+        """The same by a process that nobody has met, which is told of after all met before it. Returns its pid."""
+        host, port = self.address
+        ask = f"exec 3<>/dev/tcp/{host}/{port}; printf 'GET /fence?t={tag} HTTP/1.1\\r\\n\\r\\n' >&3; read -r line <&3"
+        with subprocess.Popen(["bash", "-c", ask]) as popen:
+            assert popen.wait(10) == 0
+        return popen.pid
+
 
 @contextmanager
 def fence() -> Iterator[Fence]:
@@ -86,14 +96,20 @@ class Agent:
     telemetry: Telemetry
     fence: Fence
     programs: set[int]
+    selects: bool = False  # not whoever comes: by --exe, say
 
     def settle(self, seconds: float = 15) -> None:
         """Waits until all requests that ended before this call have arrived as spans."""
         tag, me = self.fence.cross(), os.getpid()
+        # What a new process does is held until its verdict, and overtaken by what the tests' own process does.
+        newcomer = None if self.selects else self.fence.cross_anew(tag)
 
         def arrived() -> bool:
             self.program.must_run()
-            return {SERVER, CLIENT} <= {span.kind for span in self.telemetry.refresh().of([me], tag=tag)}
+            spans = self.telemetry.refresh()
+            if newcomer and not spans.of([newcomer], CLIENT, tag):
+                return False
+            return {SERVER, CLIENT} <= {span.kind for span in spans.of([me], tag=tag)}
 
         eventually(arrived, "the fence's spans arrive", seconds)
 
@@ -183,6 +199,7 @@ def running(
     spans_per_second: int = 0,
 ) -> Iterator[Agent]:
     """An agent that sends to `collector`; ended well at the end unless the test did. 0 spans per second: no limit."""
+    selects = any(option.startswith(_SELECTS) for option in options)
     options = ("--quiet", "--output", "json", *options)
     if "--config" not in options:
         options = (*options, "--spans-per-second", str(spans_per_second))
@@ -200,7 +217,7 @@ def running(
             held = programs_of(program.pid)
             programs_seen.update(held)
             assert held, "the agent says that it is attached, but holds no BPF program"
-            agent = Agent(program, collector.telemetry(), a_fence, held)
+            agent = Agent(program, collector.telemetry(), a_fence, held, selects)
             yield agent
             if program.running():
                 status = agent.end()
