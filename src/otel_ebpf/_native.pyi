@@ -208,6 +208,8 @@ class Session:
     def read_http_series(self) -> list[HttpSeries]:
         """All series, cumulative; those of ended processes once more, then never again."""
     def read_active(self) -> list[ActiveSeries]: ...
+    def backlog(self) -> tuple[int, int, int]:
+        """Spans that wait to be taken, their bytes, and lines dropped so far; costs no system call."""
     def counters(self) -> dict[str, int]:
         """Exact accounting: `requests.seen`, `spans.exported`, `spans.dropped.<reason>`, `records.<...>`.
 

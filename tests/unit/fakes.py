@@ -101,6 +101,7 @@ class FakeCore:
     tls_users: list[int] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+    lines_dropped: int = 0
     verdicts: dict[int, tuple[bool, list[PortRange] | None, list[PortRange] | None]] = field(default_factory=dict)
     closed: bool = False
     hooks: str = "sock_length"
@@ -170,6 +171,13 @@ class FakeCore:
 
     def read_active(self) -> list[Active]:
         return self.active
+
+    def backlog(self) -> tuple[int, int, int]:
+        return (
+            sum(batch.count for batch in self.spans),
+            sum(len(batch.spans) for batch in self.spans),
+            self.lines_dropped,
+        )
 
     def counters(self) -> dict[str, int]:
         queued = sum(batch.count for batch in self.spans)

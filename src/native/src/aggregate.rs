@@ -370,6 +370,12 @@ impl Aggregator {
         out
     }
 
+    /// What waits to be taken, without asking anybody else: spans, their bytes; and lines dropped so far.
+    pub fn backlog(&self) -> (u64, u64, u64) {
+        let queued = self.table.iter().map(|process| process.counts.queued).sum();
+        (queued, self.spans.queued_bytes() as u64, self.lines_dropped)
+    }
+
     /// Exact accounting, by name: requests.seen = spans.taken + spans.queued + Σ spans.dropped.*
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut counts = self.table.past;

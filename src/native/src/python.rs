@@ -396,6 +396,10 @@ impl Session {
             .collect()
     }
 
+    fn backlog(&self, py: Python<'_>) -> (u64, u64, u64) {
+        py.detach(|| self.shared.streams().aggregator.backlog())
+    }
+
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (aggregate, streams, open) = py.detach(|| {
             let s = self.shared.streams();

@@ -5,14 +5,14 @@
          ── spans ─────► OTLP       when a batch is full or old enough
          ── series ────► OTLP, summary   each interval
 
-One thread ticks ten times a second; the core drains its ring on its own, and each signal is sent on its own.
+One thread ticks ten times a second, or four with metrics alone; the core drains its ring on its own, and each signal is sent on its own.
 """
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -36,13 +36,15 @@ from otel_ebpf.protocols.registry import HTTP
 
 log = logging.getLogger(__name__)
 
-TICK_S: Final = 0.1
+_TICK_S: Final = 0.1
+# Where nobody waits for a line or a span: processes are met at once in any case.
+_SLOW_TICK_S: Final = 0.25
 # Backends refuse requests beyond 4 to 20 MB; this is some 6,000 spans.
 _SPANS_BYTES: Final = 2 << 20
 # A full batch waits so long at most to become a full request: each request costs as much as 1,000 spans.
 _GATHER_S: Final = 0.5
 # The part of a tick in which a backend that keeps up can be given more than one request.
-_MOVE_S: Final = TICK_S / 2
+_MOVE_S: Final = _TICK_S / 2
 _SERIES_PER_REQUEST: Final = 2000
 # Without a backend the core's series of ended processes still want to be fetched now and then.
 _READ_EVERY_S: Final = 10.0
@@ -95,10 +97,10 @@ class _Lines:
         else:
             self._refused += len(lines)
 
-    def tell_hidden(self, counters: Mapping[str, int]) -> None:
-        """Once a second, if requests came too fast to be shown: how many were not."""
+    def tell_hidden(self, dropped: int) -> None:
+        """Once a second, if requests came too fast to be shown: how many were not. `dropped`: by the core."""
         now_s = time.monotonic()
-        hidden = counters.get("lines.dropped", 0) + self._refused
+        hidden = dropped + self._refused
         if now_s >= self._note_due_s and hidden > self._told:
             self._note_due_s = now_s + 1.0
             log.info("%s requests more, not shown", f"{hidden - self._told:,}")
@@ -119,12 +121,11 @@ class _Traces:
         self._due_s = time.monotonic() + self._settings.schedule_delay_s
         self._gathered_s = 0.0
 
-    def move(self, counters: Mapping[str, int]) -> None:
+    def move(self, spans: int, left_bytes: int) -> None:
         """Sends what the core holds if it has waited long enough, or is enough for a batch and has waited a little."""
         now_s = time.monotonic()
-        left_bytes = counters.get("spans.queued_bytes", 0)
         old = now_s >= self._due_s
-        full = counters.get("spans.queued", 0) >= self._settings.batch_spans and (
+        full = spans >= self._settings.batch_spans and (
             left_bytes >= self._full_bytes or now_s >= self._gathered_s
         )
         if not (old or full):
@@ -267,6 +268,7 @@ class Agent:
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
         self._traces = self._open_traces(encode_traces)
         self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded)
+        self._tick_s = _TICK_S if self._lines or self._traces else _SLOW_TICK_S
 
     def _open_traces(self, encode: EncodeTraces) -> _Traces | None:
         target, hurry = self._settings.traces.target, threading.Event()
@@ -307,18 +309,18 @@ class Agent:
         self._take_all()
         self._output.check()
         # What a new process does is captured and held until its verdict: the sooner the better.
-        while (left_s := began_s + TICK_S - time.monotonic()) > 0 and self._core.wait(left_s):
+        while (left_s := began_s + self._tick_s - time.monotonic()) > 0 and self._core.wait(left_s):
             self._watch.meet()
 
     def _take_all(self) -> None:
         now_s = time.monotonic()
         self._watch.meet()
-        counters = self._core.counters()
+        spans, spans_bytes, lines_dropped = self._core.backlog()
         if self._lines:
             self._lines.show()
-            self._lines.tell_hidden(counters)
+            self._lines.tell_hidden(lines_dropped)
         if self._traces:
-            self._traces.move(counters)
+            self._traces.move(spans, spans_bytes)
         if self._metrics.due():
             self._metrics.read()
             self._metrics.tell(self._accounting(self._core.counters()))
