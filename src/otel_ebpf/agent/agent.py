@@ -125,9 +125,7 @@ class _Traces:
         """Sends what the core holds if it has waited long enough, or is enough for a batch and has waited a little."""
         now_s = time.monotonic()
         old = now_s >= self._due_s
-        full = spans >= self._settings.batch_spans and (
-            left_bytes >= self._full_bytes or now_s >= self._gathered_s
-        )
+        full = spans >= self._settings.batch_spans and (left_bytes >= self._full_bytes or now_s >= self._gathered_s)
         if not (old or full):
             return
         self._due_s, self._gathered_s = now_s + self._settings.schedule_delay_s, now_s + _GATHER_S
