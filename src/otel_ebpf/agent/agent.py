@@ -5,7 +5,8 @@
          ── spans ─────► OTLP       when a batch is full or old enough
          ── series ────► OTLP, summary   each interval
 
-One thread ticks ten times a second, or four with metrics alone; the core drains its ring on its own, and each signal is sent on its own.
+One thread ticks ten times a second, or four with metrics alone; the core drains its ring on its own, and each signal
+is sent on its own.
 """
 
 import logging

@@ -541,7 +541,7 @@ pub(super) fn request_line(line: &[u8], request: &mut Request) -> bool {
     if version != b" HTTP/1." || !minor.is_ascii_digit() {
         return false;
     }
-    let mut method_len = 0;
+    let mut method_len = if rest.starts_with(b"GET ") { 3 } else { 0 };
     while rest.get(method_len).is_some_and(|&byte| is_token(byte)) {
         method_len += 1;
     }
@@ -596,10 +596,20 @@ fn has_control(bytes: &[u8]) -> bool {
     if let Some(last) = bytes.last_chunk::<16>() {
         return bytes.chunks_exact(16).any(any) || any(last);
     }
-    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(first), Some(last)) => any(first) | any(last),
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => eight_have_control(first) || eight_have_control(last),
         _ => bytes.iter().any(|&byte| is_control(byte)),
     }
+}
+
+#[inline(always)]
+fn eight_have_control(bytes: &[u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_ne_bytes(*bytes);
+    let delete = word ^ (ONES * 0x7f);
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    let is_delete = delete.wrapping_sub(ONES) & !delete;
+    (below_space | is_delete) & (ONES << 7) != 0
 }
 
 #[inline]
@@ -626,6 +636,20 @@ pub(super) fn status_line(line: &[u8]) -> Option<u16> {
 mod tests {
     use super::super::framing::Extent;
     use super::*;
+
+    #[test]
+    fn controls_are_found_wherever_they_stand() {
+        for len in 0..40 {
+            for at in 0..len {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'x'; len];
+                    bytes[at] = byte;
+                    let is_one = byte < 0x20 || byte == 0x7f;
+                    assert_eq!(has_control(&bytes), is_one, "{byte} at {at} of {len}");
+                }
+            }
+        }
+    }
 
     fn extent(length: &str) -> Extent {
         let head = format!("POST / HTTP/1.1\r\nContent-Length{length}\r\n\r\n");
