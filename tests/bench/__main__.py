@@ -109,7 +109,7 @@ def span_of(values: list[float], form: str = ",.0f") -> str:
 def print_pairs(pairs: list[native.Pairs]) -> None:
     """(a) and (c) of the issue's list."""
     table(
-        "nginx under wrk -t1 -c16, pairs of without and with the agent: median (min-max)",
+        "nginx under wrk -t1 -c16 (https: -c8), pairs of without and with the agent: median (min-max)",
         ["", "req/s without", "with", "ratio", "p50 µs", "p99 µs", "agent µs/req", "peak RSS MB", "spans/req"],
         [
             [

@@ -12,6 +12,7 @@ from tests.bench.measure import Mode, Watch
 from tests.kernels.image import project_image, root_image
 from tests.kernels.kernels import find
 from tests.kernels.vm import Vm
+from tests.testbed.tls import certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,17 @@ class Row:
         return median(self.instructions)
 
 
-def run(series: str, *, quick: bool, timeout_s: float = 900) -> tuple[str, list[Watch]]:
+def run(series: str, *, quick: bool, timeout_s: float = 2400) -> tuple[str, list[Watch]]:
     """(kernel package, what was measured)."""
     kernel = find(series)
     vm = Vm(root_image(), project_image(), counting=True)
     options = "--quick --repeat 1 --seconds 4" if quick else "--repeat 1 --seconds 4"
-    job = f"exec python -m tests.bench.guest --sink /job/sink {options} -o /out/watches.json"
-    result = vm.run(kernel, job, files={"sink": sink.build().read_bytes()}, timeout_s=timeout_s)
+    job = (
+        f"exec env TESTBED_CERTIFICATE=/job python -m tests.bench.guest --sink /job/sink {options} -o /out/watches.json"
+    )
+    made = certificate()
+    files = {path.name: path.read_bytes() for path in (made.certificate, made.key)}
+    result = vm.run(kernel, job, files={"sink": sink.build().read_bytes(), **files}, timeout_s=timeout_s)
     if not result.ok:
         raise RuntimeError(f"the VM's job failed: {result.explain()}")
     return kernel.package, [Watch.from_dict(row) for row in json.loads(result.files["watches.json"])]

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import measure
-from tests.bench.measure import WITHOUT, Mode, Watch
+from tests.bench.measure import HTTPS, WITHOUT, Mode, Watch
+from tests.testbed.tls import certificate
 
 # wrk with eight connections, as the figures of testbed.md and of the peers were taken.
 HELLO = measure.Workload("hello world", connections=8)
@@ -19,11 +20,11 @@ HELLO_IN_TURN = measure.Workload("hello world, in turn", connections=8, in_turn=
 NAMES = measure.Workload("1,000 paths of names", paths="names", connections=8)
 
 MODES = {
-    WITHOUT: [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES],
-    Mode("server", "metrics"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES],
-    Mode("server", "all"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES],
+    WITHOUT: [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES, HTTPS],
+    Mode("server", "metrics"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES, HTTPS],
+    Mode("server", "all"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES, HTTPS],
     Mode("server", "budget"): [HELLO],
-    Mode("both", "all"): [HELLO],
+    Mode("both", "all"): [HELLO, HTTPS],
     Mode("everything", "all"): [HELLO],
 }
 QUICK = {
@@ -42,7 +43,10 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     watches: list[Watch] = []
-    with tempfile.TemporaryDirectory() as folder, measure.bench(Path(folder), options.sink) as bench:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        measure.bench(Path(folder), options.sink, certificate=certificate()) as bench,
+    ):
         for mode, workloads in (QUICK if options.quick else MODES).items():
             with bench.watching(mode) as watch:
                 for workload in workloads:

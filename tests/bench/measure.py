@@ -62,7 +62,7 @@ class Workload:
 
 HELLO = Workload("hello world")
 FILE = Workload("512-byte file", load.FILE_512)
-HTTPS = Workload("512-byte file, https -c8", load.FILE_512, connections=8, encrypted=True)
+HTTPS = Workload("512-byte file, https", load.FILE_512, connections=8, encrypted=True)
 IDS = Workload("1,000 paths with ids", paths="ids")
 NAMES = Workload("1,000 paths of names", paths="names")
 
