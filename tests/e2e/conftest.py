@@ -31,6 +31,7 @@ STARTS: dict[str, Callable[[], AbstractContextManager[servers.Server]]] = {
 
 ENCRYPTED: dict[str, Callable[[], AbstractContextManager[servers.Server]]] = {
     "nginx": lambda: nginx.nginx(encrypted=True),
+    "nginx-tls1.2": lambda: nginx.nginx(encrypted=True, versions="TLSv1.2"),
     "http.server": lambda: servers.http_server(encrypted=True),
     "gunicorn-sync": lambda: servers.gunicorn(encrypted=True),
     "gunicorn-gthread": lambda: servers.gunicorn("gthread", encrypted=True),

@@ -6,6 +6,7 @@ from the socket (asyncio, Node: memory BIOs) is here as often as who does not.
 
 import os
 import signal
+import ssl
 import time
 from functools import partial
 
@@ -39,6 +40,7 @@ PAIRS = [
     ("uvicorn-httptools", "aiohttp"),
     ("uvicorn-h11", "wget"),
     ("http.server", "go"),
+    *(("nginx-tls1.2", client) for client in CLIENTS if client != "curl"),
 ]
 
 
@@ -48,9 +50,13 @@ def test_each_request_is_one_span_on_each_side(
 ) -> None:
     only_get = client_name == "wget"
     server, plan = secure(server_name), asks(tag, only_get)
+    if (program := client_name.partition("-")[0]) in {"node", "go"}:
+        secure(program)  # the client is the same file, and so has been met
     done = CLIENTS[client_name](server, plan)
     assert len(done.answers) == len(plan)
     log = await_log(server, tag, len(plan))
+    if server_name.startswith("nginx"):
+        assert {line.tls for line in log} == {"TLSv1.2" if server_name.endswith("1.2") else "TLSv1.3"}
     agent.settle()
 
     served = agent.spans(server.pids, SERVER, tag)
@@ -89,6 +95,34 @@ def test_ten_megabytes(agent: Agent, secure: Serve, tag: str, server_name: str) 
     assert done.answers == [(200, TEN_MB), (200, TEN_MB), (200, 100_000), (200, 6)]
     for side in assert_both_sides(agent, server, done.pid, tag, 4):
         assert [span.attributes.get("http.request.body.size", 0) for span in side] == [0, TEN_MB, 0, 0]
+
+
+@pytest.mark.parametrize("server_name", ["nginx", "http.server", "uvicorn-httptools", "node", "go"])
+def test_a_client_that_is_limited_to_tls_1_2(agent: Agent, secure: Serve, tag: str, server_name: str) -> None:
+    """On one connection: one after the other, in chunks, large in both directions, pipelined."""
+    server = secure(server_name)
+    plan = [
+        *(Ask("GET", f"/items/{number}?t={tag}") for number in range(3)),
+        Ask("GET", f"/chunked/100000?t={tag}"),
+        Ask("POST", f"/echo?t={tag}", TEN_MB),
+        Ask("GET", f"/bytes/{TEN_MB}?t={tag}"),
+    ]
+    targets = [f"/items/{number}?t={tag}" for number in range(10, 20)]
+    with Connection(server, newest=ssl.TLSVersion.TLSv1_2) as conn:
+        assert conn.version == "TLSv1.2"
+        sizes = []
+        for ask in plan:
+            conn.send(request(ask.method, ask.target, body=b"x" * ask.body_bytes))
+            sizes.append(len(conn.answer().body))
+        assert sizes == [7, 7, 7, 100_000, TEN_MB, TEN_MB]
+        conn.send(b"".join(request("GET", target) for target in targets))
+        assert [conn.answer().body for _ in targets] == [f"item {number}\n".encode() for number in range(10, 20)]
+        address = conn.sock.getsockname()
+    served, asked = assert_both_sides(agent, server, os.getpid(), tag, len(plan) + len(targets))
+    for side in (served, asked):
+        assert [f"{span.path}?t={tag}" for span in side] == [ask.target for ask in plan] + targets
+        assert [span.attributes.get("http.request.body.size", 0) for span in side] == [0, 0, 0, 0, TEN_MB] + [0] * 11
+    assert {(span.attributes["client.address"], span.attributes["client.port"]) for span in served} == {address}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from tests.testbed.process import Program, answers, answers_unix, free_port
 
 LOG = """\
 '{"method": "$request_method", "target": "$request_uri", "status": $status, "body_bytes": $body_bytes_sent, '
-        '"duration_s": $request_time, "framed": "$sent_http_transfer_encoding", "expect": "$http_expect"}'"""
+        '"duration_s": $request_time, "framed": "$sent_http_transfer_encoding", "expect": "$http_expect", '
+        '"tls": "$ssl_protocol"}'"""
 
 CONFIG = """\
 worker_processes {workers};
@@ -60,9 +61,17 @@ FILES = (10, 512, 1000, 100_000, 10_000_000)
 
 @contextmanager
 def nginx(
-    host: str = "127.0.0.1", *, workers: int = 2, proxy: bool = True, encrypted: bool = False
+    host: str = "127.0.0.1",
+    *,
+    workers: int = 2,
+    proxy: bool = True,
+    encrypted: bool = False,
+    versions: str = "TLSv1.2 TLSv1.3",
 ) -> Iterator[servers.Server]:
-    """nginx on `host` (or a unix socket's path). /bytes/N exists for N in FILES; what it has not got it proxies."""
+    """nginx on `host` (or a unix socket's path). /bytes/N exists for N in FILES; what it has not got it proxies.
+
+    `versions`: of TLS, those that it speaks.
+    """
     program_path = cache.tool("nginx", "nginx")
     with (
         tempfile.TemporaryDirectory(prefix="otel-ebpf-nginx-") as temporary,
@@ -84,7 +93,7 @@ def nginx(
                 user="user root;",
                 log=LOG,
                 upstream=f"127.0.0.1:{upstream.port}" if upstream else "127.0.0.1:9",
-                listen=f"listen {address} backlog=1024;" if not encrypted else _ssl(address),
+                listen=f"listen {address} backlog=1024;" if not encrypted else _ssl(address, versions),
                 statuses=statuses,
             )
         )
@@ -96,9 +105,9 @@ def nginx(
             yield servers.Server("nginx", program, host, port, folder / "access.log", upstream, encrypted)
 
 
-def _ssl(address: str) -> str:
+def _ssl(address: str, versions: str) -> str:
     files = tls.certificate()
     return (
         f"listen {address} ssl backlog=1024; ssl_certificate {files.certificate}; ssl_certificate_key {files.key};"
-        " ssl_session_cache shared:tls:1m; ssl_protocols TLSv1.2 TLSv1.3;"
+        f" ssl_session_cache shared:tls:1m; ssl_protocols {versions};"
     )

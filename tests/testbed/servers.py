@@ -29,6 +29,7 @@ class LogLine:
     status: int
     body_bytes: int | None  # None: the server counts its chunks' framing with the body
     duration_s: float
+    tls: str = ""  # which version of it, where the server logs that: nginx
 
     @property
     def path(self) -> str:
@@ -75,7 +76,9 @@ class Server:
                 size = None if framed else int(row["body_bytes"])
                 if size and row.get("expect") == "100-continue":
                     size -= len("HTTP/1.1 100 Continue\r\n\r\n")  # nginx counts it with the body
-                line = LogLine(row["method"], target, int(row["status"]), size, float(row["duration_s"]))
+                line = LogLine(
+                    row["method"], target, int(row["status"]), size, float(row["duration_s"]), row.get("tls", "")
+                )
                 if not tag or f"t={tag}" in line.query.split("&"):
                     lines.append(line)
         return lines

@@ -45,7 +45,12 @@ class _Kept(io.BufferedReader):
 class Connection:
     """A client's connection; within TLS where the server wants it so, in this process's OpenSSL."""
 
-    def __init__(self, server: Server | tuple[str, int] | str, timeout: float = 20) -> None:
+    def __init__(
+        self,
+        server: Server | tuple[str, int] | str,
+        timeout: float = 20,
+        newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+    ) -> None:
         encrypted = isinstance(server, Server) and server.encrypted
         if isinstance(server, Server):
             server = (server.host, server.port) if server.port else server.host
@@ -57,8 +62,14 @@ class Connection:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if encrypted:
             context = ssl.create_default_context(cafile=str(tls.certificate().certificate))
+            context.maximum_version = newest
             self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
         self._reader = _Kept(socket.SocketIO(self.sock, "rb"), 65536)
+
+    @property
+    def version(self) -> str | None:
+        """Of TLS, what both have agreed on; None in the clear."""
+        return self.sock.version() if isinstance(self.sock, ssl.SSLSocket) else None
 
     def send(self, data: bytes, every: int = 0, pause: float = 0.0) -> None:
         """Sends, `every` bytes at a time if given, with a pause after each piece."""
