@@ -2,9 +2,13 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +18,11 @@ import pytest
 from tests.e2e.conftest import RunAgent, Serve, meet
 from tests.e2e.expect import assert_same, await_log
 from tests.testbed import agent as agents
-from tests.testbed import cache, clients, tls
+from tests.testbed import cache, clients, nginx, tls
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
 from tests.testbed.process import eventually
+from tests.testbed.servers import Server
 from tests.testbed.telemetry import CLIENT, SERVER
 from tests.testbed.wire import Connection, request
 
@@ -90,28 +95,87 @@ def test_connections_older_than_the_agent(run_agent: RunAgent, encrypted: Serve,
 
 def test_nothing_is_lost_to_attaching_and_detaching(run_agent: RunAgent, encrypted: Serve, tag: str) -> None:
     server = encrypted("nginx")
+    with load(server) as wrk:
+        for run in range(5):
+            with run_agent(*ONLY, "--metrics-only") as agent:
+                eventually(lambda: served(agent, server) > 100, "the load is seen")
+                clients.curl(server, [Ask("GET", f"/hello?t={tag}-{run}")] * 3)
+                assert agent.end() == 0
+            assert wrk.poll() is None
+    assert len(await_log(server, f"{tag}-0", 3)) == 3
 
-    def served(agent: Agent) -> int:
-        agent.telemetry.refresh()
-        return agent.telemetry.count("http.server.request.duration", server.pids)
 
+@pytest.mark.slow
+def test_nothing_is_lost_to_probes_that_come_and_go_a_hundred_times(
+    run_agent: RunAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules are read anew that select server and client, and then neither: nobody else maps their library."""
+    for name in ("libssl.so.3", "libcrypto.so.3"):
+        shutil.copy(tls.debian_library(name, "libssl3"), tmp_path / name)
+    file = tmp_path / "config.yaml"
+
+    def write(*pids: int) -> None:
+        selection = {"include": [{"pid": list(pids)}]}
+        file.write_text(agents.configuration(spans_per_second=1, selection=selection))
+
+    with ExitStack() as stack:
+        with monkeypatch.context() as patched:
+            patched.setenv("LD_LIBRARY_PATH", str(tmp_path))
+            server = stack.enter_context(nginx.nginx(workers=1, proxy=False, encrypted=True))
+            eventually(lambda: len(server.pids) == 2, "it has its worker")
+            wrk = stack.enter_context(load(server))
+        both = {*server.pids, wrk.pid}
+
+        def mapped() -> bool:
+            return all(str(tmp_path) in Path(f"/proc/{pid}/maps").read_text() for pid in both)
+
+        eventually(mapped, "they map the library of their own")
+        write(*both)
+        agent = stack.enter_context(run_agent("--config", str(file)))
+        eventually(lambda: served(agent, server) > 100, "the load is seen")
+        attached = probes_of(agent)
+        for _ in range(100):
+            write(os.getpid())
+            agent.program.popen.send_signal(signal.SIGHUP)
+            eventually(lambda: probes_of(agent) < attached, "its probes are gone", every=0.005)
+            write(*both)
+            agent.program.popen.send_signal(signal.SIGHUP)
+            eventually(lambda: probes_of(agent) == attached, "its probes are back", every=0.005)
+        before = served(agent, server)
+        eventually(lambda: served(agent, server) > before + 100, "the load is seen again")
+        assert wrk.poll() is None
+
+
+def probes_of(agent: Agent) -> int:
+    """How many links to places in programs the agent holds."""
+    found = 0
+    for info in Path(f"/proc/{agent.program.pid}/fdinfo").iterdir():
+        with suppress(OSError):
+            found += bool(re.search(r"^link_type:\s*u(ret)?probe|^link_type:\s*perf", info.read_text(), re.MULTILINE))
+    return found
+
+
+def served(agent: Agent, server: Server) -> int:
+    """Requests that the agent has told the server to have answered."""
+    agent.telemetry.refresh()
+    return agent.telemetry.count("http.server.request.duration", server.pids)
+
+
+@contextmanager
+def load(server: Server) -> Iterator["subprocess.Popen[str]"]:
+    """wrk, which reports no error in the end."""
     argv = [cache.tool("wrk", "wrk"), "-t1", "-c8", "-d120s", f"{server.url}/quiet"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as wrk:
-        runs = 0
-        while wrk.poll() is None and runs < 5:
-            with run_agent(*ONLY, "--metrics-only") as agent:
-                eventually(lambda: served(agent) > 100, "the load is seen")
-                clients.curl(server, [Ask("GET", f"/hello?t={tag}-{runs}")] * 3)
-                assert agent.end() == 0
-            runs += 1
-        wrk.send_signal(signal.SIGINT)  # it reports, and ends as it would have
-        out, _ = wrk.communicate(timeout=30)
-    assert runs == 5
+        try:
+            yield wrk
+            wrk.send_signal(signal.SIGINT)  # it reports, and ends as it would have
+            out, _ = wrk.communicate(timeout=30)
+        finally:
+            wrk.kill()
     assert wrk.returncode == 0
     assert "Socket errors" not in out
     assert "Non-2xx" not in out
     server.program.must_run()
-    assert len(await_log(server, f"{tag}-0", 3)) == 3
 
 
 KILLED = """
