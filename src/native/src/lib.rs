@@ -10,6 +10,7 @@ pub mod redact;
 pub mod routes;
 pub mod sampling;
 pub mod stream;
+mod words;
 
 #[cfg(feature = "capture")]
 pub mod drain;

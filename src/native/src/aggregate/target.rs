@@ -4,6 +4,7 @@ use memchr::memchr2;
 
 use super::series::Method;
 use crate::redact::authority_end;
+use crate::words;
 
 /// The parts of a request target; slices of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,12 +90,8 @@ fn cut(text: &[u8]) -> Option<usize> {
 
 #[inline(always)]
 fn has_cut(word: &[u8; 8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let word = u64::from_ne_bytes(*word);
-    // The top bit of the lowest byte that is zero, and of no byte where none is.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
-    let has = |byte: u8| zero(word ^ (ONES * u64::from(byte)));
-    has(b'?') | has(b'#') != 0
+    words::any_is(word, b'?') | words::any_is(word, b'#')
 }
 
 #[cfg(test)]

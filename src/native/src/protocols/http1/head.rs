@@ -11,6 +11,7 @@
 use super::framing::Framing;
 use super::known::KnownHeaders;
 use super::lines::{first_block, LineStarts, BLOCK};
+use crate::words;
 use memchr::memchr;
 
 /// The longest head that is understood, in bytes.
@@ -41,22 +42,13 @@ impl Span {
         }
     }
 
-    /// The same in a text that this one begins at `at` of; the absent one stays absent.
+    /// The same where what stood at `from` stands at `to`; the absent one stays absent.
     #[inline]
-    pub(super) fn moved(self, at: usize) -> Self {
+    pub(super) fn moved(self, from: usize, to: usize) -> Self {
         if self.is_absent() {
             return self;
         }
-        Self::new(usize::from(self.at) + at, usize::from(self.len))
-    }
-
-    /// The same in the text from `at` on, where it is; the absent one stays absent.
-    #[inline]
-    pub(super) fn within(self, at: usize) -> Self {
-        if self.is_absent() {
-            return self;
-        }
-        Self::new(usize::from(self.at) - at, usize::from(self.len))
+        Self::new(usize::from(self.at) - from + to, usize::from(self.len))
     }
 
     #[inline]
@@ -541,6 +533,7 @@ pub(super) fn request_line(line: &[u8], request: &mut Request) -> bool {
     if version != b" HTTP/1." || !minor.is_ascii_digit() {
         return false;
     }
+    // Most are; any other is looked at byte by byte.
     let mut method_len = if rest.starts_with(b"GET ") { 3 } else { 0 };
     while rest.get(method_len).is_some_and(|&byte| is_token(byte)) {
         method_len += 1;
@@ -597,19 +590,15 @@ fn has_control(bytes: &[u8]) -> bool {
         return bytes.chunks_exact(16).any(any) || any(last);
     }
     match (bytes.first_chunk(), bytes.last_chunk()) {
-        (Some(first), Some(last)) => eight_have_control(first) || eight_have_control(last),
+        (Some(first), Some(last)) => eight_have_control(first) | eight_have_control(last),
         _ => bytes.iter().any(|&byte| is_control(byte)),
     }
 }
 
 #[inline(always)]
 fn eight_have_control(bytes: &[u8; 8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let word = u64::from_ne_bytes(*bytes);
-    let delete = word ^ (ONES * 0x7f);
-    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-    let is_delete = delete.wrapping_sub(ONES) & !delete;
-    (below_space | is_delete) & (ONES << 7) != 0
+    words::any_below(word, 0x20) | words::any_is(word, 0x7f)
 }
 
 #[inline]

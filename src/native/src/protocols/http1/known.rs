@@ -87,8 +87,8 @@ impl KnownHeaders {
         if len == at || head.get(at..len)? != self.lines {
             return None;
         }
-        request.host = self.host.moved(at);
-        request.user_agent = self.user_agent.moved(at);
+        request.host = self.host.moved(0, at);
+        request.user_agent = self.user_agent.moved(0, at);
         request.expects = self.expects;
         *framing = self.framing;
         Some(len)
@@ -101,8 +101,8 @@ impl KnownHeaders {
             if lines.len() <= MAX_KNOWN {
                 self.lines.clear();
                 self.lines.extend_from_slice(lines);
-                self.host = request.host.within(at);
-                self.user_agent = request.user_agent.within(at);
+                self.host = request.host.moved(at, 0);
+                self.user_agent = request.user_agent.moved(at, 0);
                 self.expects = request.expects;
                 self.framing = *framing;
             }

@@ -60,32 +60,35 @@ impl Connection {
         if bytes.is_empty() {
             return ControlFlow::Continue(bytes);
         }
-        let known = self.work.as_ref();
-        if let Some((len, status, framing)) = known.and_then(|work| work.known_response.find(bytes))
-        {
-            let rest = &bytes[len..];
-            let used = self.answer(ts_ns, status, &framing, rest.len(), sink)?;
-            return ControlFlow::Continue(&rest[used..]);
-        }
-        let (mut status, mut framing) = (0, Framing::NONE);
-        match head::response(bytes, &mut status, &mut framing) {
-            Parsed::Whole(len) => {
-                let (head, rest) = bytes.split_at(len);
-                if let Some(work) = &mut self.work {
-                    work.known_response.keep(head, status, framing);
+        let work = self.work.as_ref();
+        let known = work.and_then(|work| work.known_response.find(bytes));
+        let (len, status, framing) = match known {
+            Some(known) => known,
+            None => {
+                let (mut status, mut framing) = (0, Framing::NONE);
+                match head::response(bytes, &mut status, &mut framing) {
+                    Parsed::Whole(len) => {
+                        if let Some(work) = &mut self.work {
+                            work.known_response.keep(&bytes[..len], status, framing);
+                        }
+                        (len, status, framing)
+                    }
+                    Parsed::More => {
+                        self.response = ResponseSide::Head {
+                            scan: HeadScan::START,
+                            guess: false,
+                        };
+                        return ControlFlow::Continue(bytes);
+                    }
+                    Parsed::Bad => {
+                        return ControlFlow::Break(self.not_a_response(ts_ns, None, sink))
+                    }
                 }
-                let used = self.answer(ts_ns, status, &framing, rest.len(), sink)?;
-                ControlFlow::Continue(&rest[used..])
             }
-            Parsed::More => {
-                self.response = ResponseSide::Head {
-                    scan: HeadScan::START,
-                    guess: false,
-                };
-                ControlFlow::Continue(bytes)
-            }
-            Parsed::Bad => ControlFlow::Break(self.not_a_response(ts_ns, None, sink)),
-        }
+        };
+        let rest = &bytes[len..];
+        let used = self.answer(ts_ns, status, &framing, rest.len(), sink)?;
+        ControlFlow::Continue(&rest[used..])
     }
 
     /// Takes what belongs to the message under way, or to none; gives what is left.
