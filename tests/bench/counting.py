@@ -36,13 +36,12 @@ def run(series: str, *, quick: bool, timeout_s: float = 2400) -> tuple[str, list
     """(kernel package, what was measured)."""
     kernel = find(series)
     vm = Vm(root_image(), project_image(), counting=True)
-    options = "--quick --repeat 1 --seconds 4" if quick else "--repeat 1 --seconds 4"
+    options = "--quick" if quick else ""
     job = (
         f"exec env TESTBED_CERTIFICATE=/job python -m tests.bench.guest --sink /job/sink {options} -o /out/watches.json"
     )
-    made = certificate()
-    files = {path.name: path.read_bytes() for path in (made.certificate, made.key)}
-    result = vm.run(kernel, job, files={"sink": sink.build().read_bytes(), **files}, timeout_s=timeout_s)
+    files = {"sink": sink.build().read_bytes(), **certificate().files()}
+    result = vm.run(kernel, job, files=files, timeout_s=timeout_s)
     if not result.ok:
         raise RuntimeError(f"the VM's job failed: {result.explain()}")
     return kernel.package, [Watch.from_dict(row) for row in json.loads(result.files["watches.json"])]

@@ -35,10 +35,8 @@ def ran(series: str) -> Ran:
         return Ran({outcome.case: outcome for outcome in core.run()}, "")
     try:
         vm = Vm(root_image(), project_image())
-        made = certificate()
-        files = {path.name: path.read_bytes() for path in (made.certificate, made.key)}
         job = f"TESTBED_CERTIFICATE=/job python -m tests.kernels.core --hooks {SERIES[series]} -o /out/outcomes.json"
-        result = vm.run(find(series), job, files=files, timeout_s=240)
+        result = vm.run(find(series), job, files=certificate().files(), timeout_s=240)
     except Unavailable as lack:
         pytest.skip(str(lack))
     told = json.loads(result.files.get("outcomes.json", b"[]"))

@@ -36,6 +36,10 @@ class Certificate:
         names = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
         return dict.fromkeys(names, str(self.certificate))
 
+    def files(self) -> dict[str, bytes]:
+        """What a server in a VM needs of it, by name: for the folder that $TESTBED_CERTIFICATE names there."""
+        return {path.name: path.read_bytes() for path in (self.certificate, self.key)}
+
 
 def certificate() -> Certificate:
     """Made once; or taken from the folder $TESTBED_CERTIFICATE, where there is nothing to make one with."""
