@@ -150,6 +150,41 @@ def test_spans_and_metrics_arrive_with_their_resources() -> None:
     assert run.summary.accounting.pending == 0
 
 
+def test_who_is_met_only_after_the_last_look_has_a_name_all_the_same() -> None:
+    class Core(FakeCore):
+        came = False
+
+        def backlog(self) -> tuple[int, int, int]:  # asked for after the tick's look at new processes
+            if not self.came:
+                self.came = True
+                self.processes = [Process(1, 0, comm="shop")]
+                self.spans = [spans_of(1, *["GET"] * 1000)]  # a full batch: it does not wait for the next tick
+            return super().backlog()
+
+    with running_backend() as backend:
+        with running(Core(), sending_to(backend)):
+            eventually(lambda: len(backend.span_names()) == 1000, "the spans arrive")
+        (resource,) = backend.traces()[0].resource_spans
+        assert text_attributes(resource.resource)["service.name"] == "shop"
+
+
+def test_who_ended_has_a_name_for_as_long_as_its_spans_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_ebpf.agent.watch._LINGER_S", 0.1)
+    with running_backend(*[Answer(delay_s=0.5)] * 3) as backend:
+        core = FakeCore(processes=[Process(1, 0, comm="curl")])
+        with running(core, sending_to(backend, OTEL_METRICS_EXPORTER="none")) as run:
+            eventually(lambda: core.verdicts, "it is met")
+            while run.agent._traces and run.agent._traces.sender.has_room:
+                core.spans.append(spans_of(1, "early"))
+                time.sleep(0.02)
+            core.spans.append(spans_of(1, "late"))
+            core.exits = [1]
+            eventually(lambda: "late" in backend.span_names(), "the last span arrives")
+            eventually(lambda: not run.agent._watch.infos, "it is forgotten")
+        resources = [resource for request in backend.traces() for resource in request.resource_spans]
+        assert {text_attributes(one.resource)["service.name"] for one in resources} == {"curl"}
+
+
 def test_books_balance_with_a_backend_that_refuses() -> None:
     with running_backend(*[Answer(400)] * 50) as backend:
         core = FakeCore(spans=[spans_of(1, "a", "b")], dropped={"budget": 5})

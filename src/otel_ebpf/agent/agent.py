@@ -121,10 +121,13 @@ class _Traces:
         self._full_bytes = min(_SPANS_BYTES, self._settings.queue_bytes // 2)
         self._due_s = time.monotonic() + self._settings.schedule_delay_s
         self._gathered_s = 0.0
+        self.emptied_s = 0.0  # when the core was last seen to hold none
 
     def move(self, spans: int, left_bytes: int) -> None:
         """Sends what the core holds if it has waited long enough, or is enough for a batch and has waited a little."""
         now_s = time.monotonic()
+        if not spans:
+            self.emptied_s = now_s
         old = now_s >= self._due_s
         full = spans >= self._settings.batch_spans and (left_bytes >= self._full_bytes or now_s >= self._gathered_s)
         if not (old or full):
@@ -136,6 +139,8 @@ class _Traces:
             if not old and left_bytes < self._full_bytes:
                 return
             has_room = self.sender.await_room(now_s + _MOVE_S - time.monotonic())
+        if has_room:
+            self.emptied_s = now_s
 
     def move_all(self) -> None:
         """Sends everything that the core holds."""
@@ -326,7 +331,7 @@ class Agent:
         for key in self._core.take_exits():
             self._metrics.ended(key)
             self._watch.ended(key, now_s)
-        self._watch.forget(now_s)
+        self._watch.forget(now_s, self._traces.emptied_s if self._traces else now_s)
 
     def _reselect(self) -> None:
         if self._reload is None:

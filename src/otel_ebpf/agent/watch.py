@@ -17,6 +17,8 @@ from otel_ebpf.model import ProcessInfo
 log = logging.getLogger(__name__)
 
 _LINGER_S: Final = 5.0
+# Descriptions of processes that ended while a backend is waited for.
+_MAX_ENDED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,16 @@ class Watch:
         self._ended.append((now_s, key))
         self._leave(key)
 
-    def forget(self, now_s: float) -> None:
-        """Lets go of who ended long enough ago."""
-        while self._ended and now_s - self._ended[0][0] > _LINGER_S:
+    def forget(self, now_s: float, taken_s: float) -> None:
+        """Lets go of who ended long enough ago. `taken_s`: spans of requests until then have left the core."""
+        until_s = min(now_s - _LINGER_S, taken_s)
+        while self._ended and (self._ended[0][0] < until_s or len(self._ended) > _MAX_ENDED):
             self.infos.pop(self._ended.popleft()[1], None)
 
     def resource(self, key: int) -> bytes:
         """Encoded resource of a process."""
+        if key not in self.infos:  # its first requests came after the last look
+            self.meet()
         info = self.infos.get(key)
         return info.resource.encoded if info else self._unknown
 
