@@ -52,7 +52,6 @@ fn main() {
             detail: Detail::Http(Http {
                 method: b"GET",
                 target: targets[(i * 7919 % paths) as usize].as_bytes(),
-                minor_version: 1,
                 status: Some(200),
                 host: Some(b"bench.example.org:8080"),
                 user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64) bench/1.0"),

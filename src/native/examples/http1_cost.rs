@@ -6,7 +6,7 @@
 //!
 //! The difference of two runs by the difference of their counts is the cost of one exchange.
 
-use _native::exchange::{Exchange, Input, Parser, Side, Sink};
+use _native::exchange::{Exchange, Input, Parser, Side, Sink, Which};
 use _native::protocols::http1::Connection;
 
 const WRK: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
@@ -35,7 +35,7 @@ impl Sink for Count {
         self.exchanges += 1;
         self.bytes += exchange.end_ns;
     }
-    fn abandoned(&mut self) {}
+    fn abandoned(&mut self, _: Which<'_>) {}
 }
 
 fn main() {

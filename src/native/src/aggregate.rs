@@ -26,7 +26,7 @@ pub use records::{
 };
 
 use crate::conn::ConnInfo;
-use crate::exchange::{Detail, Exchange, Http, Role};
+use crate::exchange::{Detail, Exchange, Http, HttpVersion, Role, Which};
 use crate::otlp::Context;
 use crate::redact;
 use crate::routes::{PathCache, RouteId, Routed};
@@ -137,18 +137,23 @@ impl Aggregator {
         }
     }
 
-    /// The oldest request in flight on this connection will not be finished here.
-    pub fn abandoned(&mut self, conn: &mut ConnInfo) {
+    /// A request in flight on this connection will not be finished here.
+    pub fn abandoned(&mut self, conn: &mut ConnInfo, which: Which<'_>) {
         let process = self.table.bind(conn);
         process.counts.abandoned += 1;
-        land(process, conn);
+        land(process, conn, which);
     }
 
-    /// The oldest request in flight is finished.
+    /// A request in flight is finished: see `Sink::exchange`.
     pub fn exchange(&mut self, conn: &mut ConnInfo, exchange: &Exchange<'_>) {
         let Detail::Http(http) = &exchange.detail;
         let process = self.table.bind(conn);
-        let method = land(process, conn).unwrap_or_else(|| Method::of(http.method));
+        let which = match (&http.grpc, http.version) {
+            (Some(_), _) => Which::Untold,
+            (None, HttpVersion::Http2) => Which::Method(http.method),
+            (None, _) => Which::Oldest,
+        };
+        let method = land(process, conn, which).unwrap_or_else(|| Method::of(http.method));
         let target = Target::of(method, http.target);
         let https = is_https(conn, http, &target);
         let server_metrics_address = self.settings.server_address_on_server_metrics;
@@ -193,10 +198,10 @@ impl Aggregator {
             role: conn.role,
             method,
             https,
-            version: if http.minor_version == 0 {
-                Version::Http10
-            } else {
-                Version::Http11
+            version: match http.version {
+                HttpVersion::Http10 => Version::Http10,
+                HttpVersion::Http11 => Version::Http11,
+                HttpVersion::Http2 => Version::Http2,
             },
             route,
             address,
@@ -415,9 +420,18 @@ impl Aggregator {
     }
 }
 
-/// The oldest request in flight is so no more. Gives its method.
-fn land(process: &mut Process, conn: &mut ConnInfo) -> Option<Method> {
-    let place = conn.cache.in_flight.pop_front()?;
+/// A request in flight is so no more. Gives its method.
+fn land(process: &mut Process, conn: &mut ConnInfo, which: Which<'_>) -> Option<Method> {
+    let in_flight = &mut conn.cache.in_flight;
+    let place = match which {
+        Which::Oldest => in_flight.pop_front()?,
+        Which::Untold => return None,
+        Which::Method(method) => {
+            let index = Method::of(method).index();
+            let is_it = |place: &u8| usize::from(place / 2) == index;
+            in_flight.swap_remove_front(in_flight.iter().position(is_it)?)?
+        }
+    };
     if conn.role == Role::Server {
         process.deactivate(place);
     }

@@ -68,6 +68,34 @@ pub enum ErrorKind {
     ProcessExit,
     /// What came back is not a response of this protocol.
     InvalidResponse,
+    /// From here on the codes of HTTP/2 (RFC 9113, 7) with which a stream was reset.
+    NoError,
+    /// PROTOCOL_ERROR.
+    ProtocolError,
+    /// INTERNAL_ERROR, and codes that nobody knows.
+    InternalError,
+    /// FLOW_CONTROL_ERROR.
+    FlowControlError,
+    /// SETTINGS_TIMEOUT.
+    SettingsTimeout,
+    /// STREAM_CLOSED.
+    StreamClosed,
+    /// FRAME_SIZE_ERROR.
+    FrameSizeError,
+    /// REFUSED_STREAM; also a stream that a GOAWAY says was not looked at.
+    RefusedStream,
+    /// CANCEL.
+    Cancel,
+    /// COMPRESSION_ERROR.
+    CompressionError,
+    /// CONNECT_ERROR.
+    ConnectError,
+    /// ENHANCE_YOUR_CALM.
+    EnhanceYourCalm,
+    /// INADEQUATE_SECURITY.
+    InadequateSecurity,
+    /// HTTP_1_1_REQUIRED.
+    Http11Required,
 }
 
 impl ErrorKind {
@@ -79,6 +107,20 @@ impl ErrorKind {
             Self::Timeout => "timeout",
             Self::ProcessExit => "process_exit",
             Self::InvalidResponse => "invalid_response",
+            Self::NoError => "NO_ERROR",
+            Self::ProtocolError => "PROTOCOL_ERROR",
+            Self::InternalError => "INTERNAL_ERROR",
+            Self::FlowControlError => "FLOW_CONTROL_ERROR",
+            Self::SettingsTimeout => "SETTINGS_TIMEOUT",
+            Self::StreamClosed => "STREAM_CLOSED",
+            Self::FrameSizeError => "FRAME_SIZE_ERROR",
+            Self::RefusedStream => "REFUSED_STREAM",
+            Self::Cancel => "CANCEL",
+            Self::CompressionError => "COMPRESSION_ERROR",
+            Self::ConnectError => "CONNECT_ERROR",
+            Self::EnhanceYourCalm => "ENHANCE_YOUR_CALM",
+            Self::InadequateSecurity => "INADEQUATE_SECURITY",
+            Self::Http11Required => "HTTP_1_1_REQUIRED",
         }
     }
 }
@@ -99,8 +141,53 @@ pub struct Exchange<'a> {
 /// The protocol's part of an exchange.
 #[derive(Debug)]
 pub enum Detail<'a> {
-    /// HTTP/1.0, HTTP/1.1 (and, later, HTTP/2).
+    /// HTTP/1.0, HTTP/1.1 and HTTP/2, gRPC on top of it included.
     Http(Http<'a>),
+}
+
+/// network.protocol.version of HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// "1.0".
+    Http10,
+    /// "1.1".
+    #[default]
+    Http11,
+    /// "2".
+    Http2,
+}
+
+impl HttpVersion {
+    /// The attribute's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+}
+
+/// What makes an HTTP/2 request a gRPC call: `Http::target` is "/package.Service/Method".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grpc {
+    /// grpc-status, or what it means that none came (a reset stream, an HTTP error) as gRPC maps it.
+    pub status: u8,
+    /// Messages that the client sent; `None` where not all could be counted.
+    pub request_messages: Option<u64>,
+    /// Messages that the server sent; `None` where not all could be counted.
+    pub response_messages: Option<u64>,
+}
+
+/// A request in flight, to a sink that has been told of it by `begin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// The oldest of the connection.
+    Oldest,
+    /// Some one with this method.
+    Method(&'a [u8]),
+    /// `begin` was not called for it.
+    Untold,
 }
 
 /// An HTTP request and its response (RFC 9110, 9112). Slices borrow from the parser's buffers and hold the
@@ -111,8 +198,8 @@ pub struct Http<'a> {
     pub method: &'a [u8],
     /// The request target as sent: origin, absolute, authority or asterisk form.
     pub target: &'a [u8],
-    /// Minor version of HTTP/1: 0 or 1 (the request's).
-    pub minor_version: u8,
+    /// The request's.
+    pub version: HttpVersion,
     /// Final status code; `None` where no final response was seen.
     pub status: Option<u16>,
     /// Host header of the request.
@@ -127,21 +214,23 @@ pub struct Http<'a> {
     pub traceparent: Option<&'a [u8]>,
     /// W3C tracestate header(s); more than one are joined with a comma.
     pub tracestate: Option<&'a [u8]>,
-    /// Bytes of the request's body, transfer coding removed.
+    /// Bytes of the request's body, transfer coding (HTTP/2: framing and padding) removed.
     pub request_body_bytes: u64,
     /// Bytes of the response's body, transfer coding removed.
     pub response_body_bytes: u64,
+    /// Set for gRPC calls.
+    pub grpc: Option<Grpc>,
 }
 
 /// Where a parser puts what it finds.
 pub trait Sink {
     /// A request was understood (its head is whole): it is in flight from now on. Each `begin` is followed by
-    /// exactly one `exchange` or `abandoned` for the same connection, in order.
+    /// exactly one `exchange` or `abandoned` for the same connection; in order with HTTP/1. Not called for gRPC.
     fn begin(&mut self, method: &[u8]);
-    /// The oldest request in flight is finished.
+    /// A request is finished: HTTP/1's oldest in flight, or any one of HTTP/2's with this method.
     fn exchange(&mut self, exchange: &Exchange<'_>);
-    /// The oldest request in flight will never be finished here (`End::Lost`, or a wrong guess withdrawn).
-    fn abandoned(&mut self);
+    /// A request will never be finished here (`End::Lost`, or a wrong guess withdrawn).
+    fn abandoned(&mut self, which: Which<'_>);
 }
 
 /// A protocol's parser for one connection. Sans-IO: it has no clock, no socket, no log. It never panics and

@@ -8,7 +8,7 @@
 //! ```
 #![no_main]
 
-use _native::exchange::{Detail, End, Exchange, Input, Parser, Side, Sink, Verdict};
+use _native::exchange::{Detail, End, Exchange, Input, Parser, Side, Sink, Verdict, Which};
 use _native::protocols::http1::Connection;
 use libfuzzer_sys::fuzz_target;
 
@@ -80,7 +80,7 @@ impl Sink for Record {
                 .push(format!("{start_ns} {end_ns} {error:?} {http:?}"));
         }
     }
-    fn abandoned(&mut self) {
+    fn abandoned(&mut self, _: Which<'_>) {
         self.ended += 1;
     }
 }

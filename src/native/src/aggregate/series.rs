@@ -66,6 +66,7 @@ pub enum Version {
     Http11 = 1,
     /// BPF counts without looking at it.
     Unknown = 2,
+    Http2 = 3,
 }
 
 /// All that the exchanges of one series (within a process) have in common. `address` is the process's own
@@ -117,6 +118,7 @@ impl SeriesFields {
         match self.version {
             Version::Http10 => "1.0",
             Version::Http11 => "1.1",
+            Version::Http2 => "2",
             Version::Unknown => "",
         }
     }

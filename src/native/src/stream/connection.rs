@@ -4,7 +4,7 @@ use super::held::Held;
 use super::{Closed, Direction, Segment, StreamCounters};
 use crate::aggregate::Aggregator;
 use crate::conn::{Address, ConnInfo};
-use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as Protocol};
+use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as Protocol, Which};
 use crate::processes::{Processes, Verdict};
 use crate::protocols::http1::{self, Detect};
 use std::collections::VecDeque;
@@ -258,9 +258,9 @@ impl Sink for ConnSink<'_> {
             self.aggregator.exchange(self.info, exchange);
         }
     }
-    fn abandoned(&mut self) {
+    fn abandoned(&mut self, which: Which<'_>) {
         if self.allowed {
-            self.aggregator.abandoned(self.info);
+            self.aggregator.abandoned(self.info, which);
         }
     }
 }

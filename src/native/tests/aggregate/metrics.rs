@@ -1,7 +1,7 @@
 //! Series: exact, bounded.
 
 use _native::aggregate::Aggregator;
-use _native::exchange::{Detail, Exchange, Http, Role};
+use _native::exchange::{Detail, Exchange, Http, Role, Which};
 
 use crate::world::*;
 
@@ -129,7 +129,7 @@ fn active_requests_rise_and_fall() {
     a.begin(&mut server, b"GET");
     a.begin(&mut client, b"GET");
     assert_eq!(value(&a), [2]);
-    a.abandoned(&mut server);
+    a.abandoned(&mut server, Which::Oldest);
     assert_eq!(value(&a), [1]);
     let detail = Detail::Http(get("/"));
     a.exchange(
@@ -151,6 +151,6 @@ fn active_requests_rise_and_fall() {
         "a socket handed over takes its requests with it"
     );
     a.discard(2);
-    a.abandoned(&mut server);
+    a.abandoned(&mut server, Which::Oldest);
     assert_eq!(value(&a), [0], "no count below zero after a discard");
 }

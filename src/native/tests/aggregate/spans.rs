@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use _native::conn::{Address, ConnInfo, Endpoint};
-use _native::exchange::{ErrorKind, Http, Role};
+use _native::exchange::{ErrorKind, Http, HttpVersion, Role};
 use prost::Message;
 
 use crate::world::*;
@@ -67,7 +67,7 @@ fn a_server_span_in_full() {
 fn a_plain_server_span() {
     let mut a = aggregator(|_| {});
     let http = Http {
-        minor_version: 0,
+        version: HttpVersion::Http10,
         status: Some(404),
         ..get("/nothing/here")
     };

@@ -44,7 +44,6 @@ pub fn get(target: &str) -> Http<'_> {
     Http {
         method: b"GET",
         target: target.as_bytes(),
-        minor_version: 1,
         status: Some(200),
         ..Http::default()
     }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
-use _native::exchange::{Detail, End, Exchange, Input, Parser, Side, Sink, Verdict};
+use _native::exchange::{Detail, End, Exchange, Input, Parser, Side, Sink, Verdict, Which};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -76,7 +76,7 @@ pub struct Expected {
     request_body_bytes: u64,
     #[serde(default)]
     response_body_bytes: u64,
-    minor_version: Option<u8>,
+    version: Option<String>,
     host: Option<Text>,
     user_agent: Option<Text>,
     forwarded_for: Option<Text>,
@@ -177,7 +177,7 @@ pub struct Seen {
     pub error: Option<&'static str>,
     pub method: Vec<u8>,
     pub target: Vec<u8>,
-    pub minor_version: u8,
+    pub version: &'static str,
     pub status: Option<u16>,
     pub host: Option<Vec<u8>>,
     pub user_agent: Option<Vec<u8>>,
@@ -227,7 +227,7 @@ impl Sink for Record {
             error: exchange.error.map(|error| error.as_str()),
             method: http.method.to_vec(),
             target: http.target.to_vec(),
-            minor_version: http.minor_version,
+            version: http.version.as_str(),
             status: http.status,
             host: owned(http.host),
             user_agent: owned(http.user_agent),
@@ -240,7 +240,7 @@ impl Sink for Record {
         });
     }
 
-    fn abandoned(&mut self) {
+    fn abandoned(&mut self, _: Which<'_>) {
         self.abandoned += 1;
         self.in_flight
             .pop_front()
@@ -341,11 +341,8 @@ impl Expected {
                 );
             }
         }
-        if let Some(minor_version) = self.minor_version {
-            assert_eq!(
-                seen.minor_version, minor_version,
-                "minor version, {context}"
-            );
+        if let Some(version) = &self.version {
+            assert_eq!(seen.version, version, "version, {context}");
         }
         if let Some(start) = self.start {
             assert_eq!(seen.start_ns, time_of(start), "start, {context}");

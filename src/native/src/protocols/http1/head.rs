@@ -11,6 +11,7 @@
 use super::framing::Framing;
 use super::known::KnownHeaders;
 use super::lines::{first_block, LineStarts, BLOCK};
+use crate::exchange::HttpVersion;
 use crate::words;
 use memchr::memchr;
 
@@ -85,7 +86,7 @@ pub(super) struct Request {
     /// The first one; `tracestates` says whether there are more.
     pub tracestate: Span,
     pub tracestates: u16,
-    pub minor_version: u8,
+    pub version: HttpVersion,
     pub kind: Method,
     /// Expect: 100-continue, that is: the body may stay away.
     pub expects: bool,
@@ -102,7 +103,7 @@ impl Request {
         traceparent: Span::ABSENT,
         tracestate: Span::ABSENT,
         tracestates: 0,
-        minor_version: 0,
+        version: HttpVersion::Http10,
         kind: Method::Other,
         expects: false,
     };
@@ -551,7 +552,11 @@ pub(super) fn request_line(line: &[u8], request: &mut Request) -> bool {
     }
     request.method = Span::new(0, method_len);
     request.target = sub_span(line, target);
-    request.minor_version = u8::from(*minor != b'0');
+    request.version = if *minor == b'0' {
+        HttpVersion::Http10
+    } else {
+        HttpVersion::Http11
+    };
     request.kind = match method {
         b"HEAD" => Method::Head,
         b"CONNECT" => Method::Connect,

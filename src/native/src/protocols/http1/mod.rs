@@ -38,7 +38,7 @@ mod requests;
 mod responses;
 mod scan;
 
-use crate::exchange::{End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict};
+use crate::exchange::{End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict, Which};
 use body::Body;
 use pending::{rest, Outcome, Work};
 use scan::HeadScan;
@@ -210,7 +210,7 @@ impl Connection {
 
     fn abandon_all(&mut self, sink: &mut dyn Sink) {
         while self.work.as_mut().is_some_and(|work| work.drop_front()) {
-            sink.abandoned();
+            sink.abandoned(Which::Oldest);
         }
         self.matched = false;
         self.all_answered();

@@ -195,7 +195,7 @@ impl Work {
         let plain = Http {
             method: request.method.of(text).unwrap_or_default(),
             target: request.target.of(text).unwrap_or_default(),
-            minor_version: request.minor_version,
+            version: request.version,
             status: outcome.status,
             host: request.host.of(text),
             user_agent: request.user_agent.of(text),

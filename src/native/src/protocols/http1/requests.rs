@@ -6,7 +6,7 @@ use super::head::{self, Method, Parsed, Request};
 use super::pending::{self, work};
 use super::scan::{self, HeadScan, Scan};
 use super::{skip_line_ends, Connection, Detect, Otherwise, RequestSide, ResponseSide};
-use crate::exchange::{Parser, Sink, Verdict};
+use crate::exchange::{Parser, Sink, Verdict, Which};
 use std::ops::ControlFlow;
 
 impl Connection {
@@ -301,7 +301,7 @@ impl Connection {
             // Seen, so it must be accounted for; behind others it can't be, and ends with them.
             if let (true, Some(method)) = (idle, scan::started_method(&head)) {
                 sink.begin(method);
-                sink.abandoned();
+                sink.abandoned(Which::Oldest);
             }
         }
         self.lossy = true;
