@@ -171,8 +171,9 @@ impl HttpVersion {
 /// What makes an HTTP/2 request a gRPC call: `Http::target` is "/package.Service/Method".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Grpc {
-    /// grpc-status, or what it means that none came (a reset stream, an HTTP error) as gRPC maps it.
-    pub status: u8,
+    /// grpc-status, or what it means that none came (a reset stream, an HTTP error) as gRPC maps it; `None` where
+    /// it can't be known.
+    pub status: Option<u8>,
     /// Messages that the client sent; `None` where not all could be counted.
     pub request_messages: Option<u64>,
     /// Messages that the server sent; `None` where not all could be counted.

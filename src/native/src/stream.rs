@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 mod connection;
 mod held;
 
-use connection::{allowed, undecided, Conn};
+use connection::{allowed, undecided, within, Conn, Into};
 use held::Held;
 
 /// Connections kept; beyond it idle ones are forgotten (and announced anew by the kernel side when they wake).
@@ -116,6 +116,8 @@ pub struct Streams {
     /// Hold what a process does until there is a verdict.
     await_verdict: bool,
     strangers: Vec<u64>,
+    /// Connections found to speak HTTP/2 in their middle.
+    http2: Vec<u64>,
     /// Connections with held segments.
     holding: Vec<u64>,
     forgot: bool,
@@ -143,6 +145,7 @@ impl Streams {
             counters: StreamCounters::default(),
             conns: FxHashMap::default(),
             strangers: Vec::new(),
+            http2: Vec::new(),
             holding: Vec::new(),
             forgot: false,
             tls_users: FxHashSet::default(),
@@ -205,7 +208,12 @@ impl Streams {
             && (s.counted_elsewhere || conn.missing(s.dir, s.other_off) == 0)
             && (!self.await_verdict || conn.is_judged(&self.processes));
         if ready {
-            let into = (&mut self.aggregator, &self.processes, &mut self.counters);
+            let into = Into {
+                aggregator: &mut self.aggregator,
+                processes: &self.processes,
+                counters: &mut self.counters,
+                http2: &mut self.http2,
+            };
             if conn.pass_on(s, key, into) != Protocol::Continue {
                 self.leave_alone(s.conn);
             }
@@ -296,7 +304,12 @@ impl Streams {
         let Some(conn) = self.conns.get_mut(&s.conn) else {
             return;
         };
-        let into = (&mut self.aggregator, &self.processes, &mut self.counters);
+        let into = Into {
+            aggregator: &mut self.aggregator,
+            processes: &self.processes,
+            counters: &mut self.counters,
+            http2: &mut self.http2,
+        };
         if conn.pass_on(s, key, into) != Protocol::Continue {
             self.leave_alone(s.conn);
         }
@@ -487,6 +500,11 @@ impl Streams {
         std::mem::take(&mut self.strangers)
     }
 
+    /// Connections that the kernel side is to follow as HTTP/2.
+    pub fn take_http2(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.http2)
+    }
+
     /// Processes with a socket on which TLS began since the last call.
     pub fn take_tls_users(&mut self) -> Vec<u64> {
         self.tls_users.drain().collect()
@@ -513,9 +531,9 @@ impl Streams {
     }
 
     fn leave_alone(&mut self, id: u64) {
-        let within = self.conns.remove(&id).is_some_and(|c| c.info.encrypted);
-        self.strangers
-            .push(if within { id | WITHIN_TLS } else { id });
+        if let Some(conn) = self.conns.remove(&id) {
+            self.strangers.push(within(&conn.info, id));
+        }
         self.counters.strangers += 1;
     }
 

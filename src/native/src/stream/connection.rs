@@ -1,12 +1,13 @@
 //! One connection: puts its two streams in order, decides who asks and who answers, and feeds the parser.
 
 use super::held::Held;
-use super::{Closed, Direction, Segment, StreamCounters};
+use super::{Closed, Direction, Segment, StreamCounters, WITHIN_TLS};
 use crate::aggregate::Aggregator;
 use crate::conn::{Address, ConnInfo};
 use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as Protocol, Which};
 use crate::processes::{Processes, Verdict};
 use crate::protocols::http1::{self, Detect};
+use crate::protocols::http2;
 use std::collections::VecDeque;
 
 /// Bytes kept of a burst that may yet turn out to be a request.
@@ -24,6 +25,8 @@ enum State {
     },
     /// HTTP/1.
     Http1(Box<http1::Connection>),
+    /// HTTP/2.
+    Http2(Box<http2::Connection>),
 }
 
 /// A connection, and what is known of its two streams.
@@ -49,6 +52,30 @@ pub(super) struct Conn {
     /// What the verdict says of this connection.
     pub(super) allowed: bool,
     pub(super) tcp: bool,
+}
+
+/// Where what a connection says goes.
+pub(super) struct Into<'a> {
+    pub(super) aggregator: &'a mut Aggregator,
+    pub(super) processes: &'a Processes,
+    pub(super) counters: &'a mut StreamCounters,
+    /// Connections on which HTTP/2 was found, though maybe not by the kernel side.
+    pub(super) http2: &'a mut Vec<u64>,
+}
+
+/// The connection, or what is within its TLS, as the kernel side is told of it.
+pub(super) fn within(info: &ConnInfo, id: u64) -> u64 {
+    if info.encrypted {
+        id | WITHIN_TLS
+    } else {
+        id
+    }
+}
+
+impl State {
+    fn http2(parser: http2::Connection) -> Self {
+        Self::Http2(Box::new(parser))
+    }
 }
 
 impl Conn {
@@ -82,9 +109,11 @@ impl Conn {
     fn speaking<'a>(
         &'a mut self,
         aggregator: &'a mut Aggregator,
-    ) -> Option<(&'a mut http1::Connection, ConnSink<'a>)> {
-        let State::Http1(parser) = &mut self.state else {
-            return None;
+    ) -> Option<(&'a mut dyn Parser, ConnSink<'a>)> {
+        let parser: &mut dyn Parser = match &mut self.state {
+            State::Undecided { .. } => return None,
+            State::Http1(parser) => &mut **parser,
+            State::Http2(parser) => &mut **parser,
         };
         let sink = ConnSink {
             info: &mut self.info,
@@ -97,8 +126,9 @@ impl Conn {
     /// Requests in flight.
     pub(super) fn in_flight(&self) -> usize {
         match &self.state {
-            State::Http1(parser) => parser.in_flight(),
             State::Undecided { .. } => 0,
+            State::Http1(parser) => parser.in_flight(),
+            State::Http2(parser) => parser.in_flight(),
         }
     }
 
@@ -121,12 +151,13 @@ impl Conn {
     }
 
     /// Feeds the parser. `key`: of the process that did it.
-    pub(super) fn pass_on(
-        &mut self,
-        s: &Segment<'_>,
-        key: u64,
-        (aggregator, processes, counters): (&mut Aggregator, &Processes, &mut StreamCounters),
-    ) -> Protocol {
+    pub(super) fn pass_on(&mut self, s: &Segment<'_>, key: u64, into: Into<'_>) -> Protocol {
+        let Into {
+            aggregator,
+            processes,
+            counters,
+            http2,
+        } = into;
         if s.counted_elsewhere {
             // this record begins a burst: nothing that was before it matters any longer
             self.forget_pending(s.ts_ns, aggregator);
@@ -156,9 +187,26 @@ impl Conn {
         let rest = s.adv.saturating_sub(s.data.len() as u64);
 
         let side = side(self.info.role, s.dir);
-        match self.speaking(aggregator) {
-            Some((parser, mut sink)) => feed(parser, side, s.ts_ns, hole, s.data, rest, &mut sink),
-            None => decide(self, s, burst, hole, rest, aggregator, processes),
+        let mut sink = ConnSink {
+            info: &mut self.info,
+            aggregator,
+            allowed: self.allowed,
+        };
+        match &mut self.state {
+            State::Http1(parser) => {
+                feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
+            }
+            State::Http2(parser) => {
+                feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
+            }
+            State::Undecided { .. } => {
+                let verdict = decide(self, s, burst, hole, rest, aggregator, processes);
+                // what began with the preface the kernel side has found itself
+                if self.old && matches!(self.state, State::Http2(_)) {
+                    http2.push(within(&self.info, s.conn));
+                }
+                verdict
+            }
         }
     }
 
@@ -166,7 +214,11 @@ impl Conn {
     pub(super) fn forget_pending(&mut self, ts_ns: u64, aggregator: &mut Aggregator) {
         if let Some((parser, mut sink)) = self.speaking(aggregator) {
             parser.end(ts_ns, End::Lost, &mut sink);
-            *parser = http1::Connection::new();
+        }
+        match &mut self.state {
+            State::Undecided { .. } => {}
+            State::Http1(parser) => **parser = http1::Connection::new(),
+            State::Http2(parser) => **parser = http2::Connection::old(),
         }
     }
 
@@ -227,7 +279,7 @@ impl Conn {
             (false, true) => false,
             (true, true) => recv < send,
             (false, false) => match &self.state {
-                State::Http1(_) => self.info.role == Role::Server,
+                State::Http1(_) | State::Http2(_) => self.info.role == Role::Server,
                 State::Undecided { .. } => {
                     match (self.held[recv].looks_like(), self.held[send].looks_like()) {
                         (Detect::Request, _) | (_, Detect::Response) => true,
@@ -285,8 +337,8 @@ pub(super) fn allowed(processes: &Processes, info: &ConnInfo) -> bool {
         .is_none_or(|p| p.verdict.allows(info.server().port))
 }
 
-fn feed(
-    parser: &mut http1::Connection,
+fn feed<P: Parser + ?Sized>(
+    parser: &mut P,
     side: Side,
     ts_ns: u64,
     hole: u64,
@@ -341,20 +393,31 @@ fn decide(
         whole = std::mem::take(held);
         &whole[..]
     };
-    let looks = if hole > 0 {
-        Detect::No // what is missing may have been the first of it
+    let (looks, frames) = if hole > 0 {
+        (Detect::No, http2::Detect::No) // what is missing may have been the first of it
     } else {
-        http1::detect(bytes)
+        (http1::detect(bytes), http2::detect(bytes))
     };
-    let asks = match (conn.old, looks) {
-        (false, _) | (true, Detect::Request) => s.dir,
-        (true, Detect::Response) if s.dir == Direction::Recv => Direction::Send,
-        (true, Detect::Response) => Direction::Recv,
-        (true, Detect::More) if rest == 0 && bytes.len() <= MAX_UNDECIDED => {
+    let other = s.dir.other();
+    let began = *ts_ns;
+    let (asks, state) = match (conn.old, looks, frames) {
+        (_, _, http2::Detect::More) if rest == 0 => {
             *held = bytes.to_vec();
             return Protocol::Continue;
         }
-        (true, _) => {
+        (false, _, http2::Detect::Request) => (s.dir, State::http2(http2::Connection::new())),
+        // a server need not wait for the client's preface
+        (false, _, http2::Detect::Settings) => (other, State::http2(http2::Connection::new())),
+        (false, _, _) | (true, Detect::Request, _) => (s.dir, State::Http1(Box::default())),
+        (true, Detect::Response, _) => (other, State::Http1(Box::default())),
+        (true, _, http2::Detect::Request) => (s.dir, State::http2(http2::Connection::old())),
+        (true, _, http2::Detect::Response) => (other, State::http2(http2::Connection::old())),
+        (true, _, http2::Detect::Settings | http2::Detect::Either) => return Protocol::Continue, // soon somebody asks
+        (true, Detect::More, _) if rest == 0 && bytes.len() <= MAX_UNDECIDED => {
+            *held = bytes.to_vec();
+            return Protocol::Continue;
+        }
+        (true, _, _) => {
             *misses = misses.saturating_add(1);
             return if *misses > MAX_MISSES {
                 Protocol::NotMine
@@ -363,14 +426,13 @@ fn decide(
             };
         }
     };
-    let began = *ts_ns;
     conn.info.role = if asks == Direction::Recv {
         Role::Server
     } else {
         Role::Client
     };
     conn.allowed = allowed(processes, &conn.info);
-    conn.state = State::Http1(Box::default());
+    conn.state = state;
     let side = side(conn.info.role, s.dir);
     let Some((parser, mut sink)) = conn.speaking(aggregator) else {
         return Protocol::Continue;

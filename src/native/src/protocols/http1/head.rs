@@ -12,6 +12,7 @@ use super::framing::Framing;
 use super::known::KnownHeaders;
 use super::lines::{first_block, LineStarts, BLOCK};
 use crate::exchange::HttpVersion;
+use crate::protocols::forwarded;
 use crate::words;
 use memchr::memchr;
 
@@ -173,7 +174,7 @@ pub(super) fn request(
     if let Some(length) = known.find(bytes, headers, request, framing) {
         return Parsed::Whole(length);
     }
-    let mut forwarded = Span::ABSENT;
+    let mut forwarded_line = Span::ABSENT;
     let mut traceparents = 0_u32;
     while let Some((at, first)) = lines.next() {
         match first | 0x20 {
@@ -197,15 +198,15 @@ pub(super) fn request(
                 first_only(&mut request.tracestate, lines.value_span(at, 10));
             }
             b'x' if lines.is(at, b"x-forwarded-for") => {
-                let element = first_element(bytes, lines.value(at, 15));
-                first_only(&mut request.forwarded_for, element);
+                let element = forwarded::first_element(lines.value(at, 15));
+                first_only(&mut request.forwarded_for, sub_span(bytes, element));
             }
             b'x' if lines.is(at, b"x-forwarded-proto") => {
-                let element = first_element(bytes, lines.value(at, 17));
-                first_only(&mut request.forwarded_proto, element);
+                let element = forwarded::first_element(lines.value(at, 17));
+                first_only(&mut request.forwarded_proto, sub_span(bytes, element));
             }
             b'f' if lines.is(at, b"forwarded") => {
-                first_only(&mut forwarded, lines.value_span(at, 9))
+                first_only(&mut forwarded_line, lines.value_span(at, 9))
             }
             b'e' if lines.is(at, b"expect") => {
                 let value = lines.value(at, 6);
@@ -220,15 +221,10 @@ pub(super) fn request(
     if traceparents > 1 {
         request.traceparent = Span::ABSENT;
     }
-    if !forwarded.is_absent() {
-        first_only(
-            &mut request.forwarded_for,
-            forwarded_parameter(bytes, forwarded, b"for"),
-        );
-        first_only(
-            &mut request.forwarded_proto,
-            forwarded_parameter(bytes, forwarded, b"proto"),
-        );
+    if let Some(line) = forwarded_line.of(bytes) {
+        let parameter = |name| sub_span(bytes, forwarded::parameter(line, name));
+        first_only(&mut request.forwarded_for, parameter(b"for"));
+        first_only(&mut request.forwarded_proto, parameter(b"proto"));
     }
     known.keep(&bytes[..length], headers, request, framing);
     Parsed::Whole(length)
@@ -480,35 +476,6 @@ fn value(line: &[u8], name_len: usize) -> &[u8] {
 #[inline]
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-/// The first element of a comma-separated list.
-fn first_element(head: &[u8], value: &[u8]) -> Span {
-    let element = memchr(b',', value)
-        .map_or(value, |comma| &value[..comma])
-        .trim_ascii();
-    sub_span(head, element)
-}
-
-/// A parameter of the first element of a Forwarded header (RFC 7239), without its quotes.
-#[cold]
-fn forwarded_parameter(head: &[u8], span: Span, name: &[u8]) -> Span {
-    let element = first_element(head, span.of(head).unwrap_or_default())
-        .of(head)
-        .unwrap_or_default();
-    for pair in element.split(|&byte| byte == b';') {
-        let Some(equals) = memchr(b'=', pair) else {
-            continue;
-        };
-        if pair[..equals].trim_ascii().eq_ignore_ascii_case(name) {
-            let value = pair[equals + 1..].trim_ascii();
-            let unquoted = value
-                .strip_prefix(b"\"")
-                .and_then(|value| value.strip_suffix(b"\""));
-            return sub_span(head, unquoted.unwrap_or(value));
-        }
-    }
-    Span::ABSENT
 }
 
 /// `part` is a slice of `head`; an empty one counts as absent.

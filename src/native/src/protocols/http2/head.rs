@@ -1,0 +1,287 @@
+//! What is kept of header fields: RFC 9113, 8.3, and the fields that name a request, its parents and its kind.
+
+use crate::protocols::forwarded;
+
+/// Bytes of a request's fields that are kept together; what does not fit is left out, not cut.
+const MAX_TEXT: usize = 32 << 10;
+
+/// A value that is kept.
+#[derive(Clone, Copy)]
+enum Part {
+    Method,
+    Target,
+    Authority,
+    Host,
+    UserAgent,
+    ForwardedFor,
+    ForwardedProto,
+    Forwarded,
+    Traceparent,
+    Tracestate,
+}
+
+const PARTS: usize = 10;
+
+/// A request's fields.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    text: Vec<u8>,
+    /// Offset and length within `text`; an empty one is absent.
+    parts: [(u16, u16); PARTS],
+    traceparents: u8,
+    pub kind: Content,
+    /// grpc-timeout.
+    pub timeout_ns: Option<u64>,
+    /// There was a pseudo-header field: it is no trailer.
+    pub leads: bool,
+    /// Some field was not known.
+    pub unknown: bool,
+}
+
+/// What content-type says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Content {
+    #[default]
+    Unsaid,
+    Grpc,
+    Other,
+}
+
+impl Content {
+    fn of(value: &[u8]) -> Self {
+        // application/grpc, application/grpc+proto, ...; grpc-web is another protocol
+        match value.strip_prefix(b"application/grpc") {
+            Some([] | [b'+' | b';' | b' ', ..]) => Self::Grpc,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Request {
+    /// Takes over the memory of one that is finished.
+    pub fn reusing(mut text: Vec<u8>) -> Self {
+        text.clear();
+        Self {
+            text,
+            ..Self::default()
+        }
+    }
+
+    pub fn into_text(self) -> Vec<u8> {
+        self.text
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.text.capacity()
+    }
+
+    /// A field of its header block.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.leads |= name.first() == Some(&b':');
+        match name {
+            b":method" => self.keep(Part::Method, value),
+            b":path" => self.keep(Part::Target, value),
+            b":authority" => self.keep(Part::Authority, value),
+            b"host" => self.keep(Part::Host, value),
+            b"user-agent" => self.keep(Part::UserAgent, value),
+            b"x-forwarded-for" => self.keep(Part::ForwardedFor, forwarded::first_element(value)),
+            b"x-forwarded-proto" => {
+                self.keep(Part::ForwardedProto, forwarded::first_element(value));
+            }
+            b"forwarded" => self.keep(Part::Forwarded, value),
+            b"traceparent" => {
+                self.traceparents = self.traceparents.saturating_add(1);
+                self.keep(Part::Traceparent, value);
+            }
+            b"tracestate" => self.join(Part::Tracestate, value),
+            b"content-type" => self.kind = Content::of(value),
+            b"grpc-timeout" => self.timeout_ns = timeout_ns(value),
+            b"" => self.unknown = true,
+            _ => {}
+        }
+    }
+
+    /// The first one counts.
+    fn keep(&mut self, part: Part, value: &[u8]) {
+        let at = self.text.len();
+        if self.parts[part as usize].1 == 0 && at + value.len() <= MAX_TEXT {
+            self.text.extend_from_slice(value);
+            self.parts[part as usize] = (at as u16, value.len() as u16);
+        }
+    }
+
+    /// All count.
+    fn join(&mut self, part: Part, value: &[u8]) {
+        let (at, len) = self.parts[part as usize];
+        if len == 0 {
+            return self.keep(part, value);
+        }
+        let at = usize::from(at);
+        let before = at..at + usize::from(len);
+        let joined = self.text.len();
+        if joined + before.len() + 1 + value.len() <= MAX_TEXT {
+            self.text.extend_from_within(before);
+            self.text.push(b',');
+            self.text.extend_from_slice(value);
+            self.parts[part as usize] = (joined as u16, (self.text.len() - joined) as u16);
+        }
+    }
+
+    fn part(&self, part: Part) -> Option<&[u8]> {
+        let (at, len) = self.parts[part as usize];
+        let bytes = self.text.get(usize::from(at)..)?.get(..usize::from(len))?;
+        (!bytes.is_empty()).then_some(bytes)
+    }
+
+    /// "" where it is not known.
+    pub fn method(&self) -> &[u8] {
+        self.part(Part::Method).unwrap_or_default()
+    }
+
+    /// "" where it is not known, and for CONNECT.
+    pub fn target(&self) -> &[u8] {
+        self.part(Part::Target).unwrap_or_default()
+    }
+
+    pub fn host(&self) -> Option<&[u8]> {
+        self.part(Part::Authority).or(self.part(Part::Host))
+    }
+
+    pub fn user_agent(&self) -> Option<&[u8]> {
+        self.part(Part::UserAgent)
+    }
+
+    pub fn forwarded_for(&self) -> Option<&[u8]> {
+        self.part(Part::ForwardedFor).or(self.forwarded(b"for"))
+    }
+
+    pub fn forwarded_proto(&self) -> Option<&[u8]> {
+        self.part(Part::ForwardedProto).or(self.forwarded(b"proto"))
+    }
+
+    fn forwarded(&self, name: &[u8]) -> Option<&[u8]> {
+        let value = forwarded::parameter(self.part(Part::Forwarded)?, name);
+        (!value.is_empty()).then_some(value)
+    }
+
+    pub fn traceparent(&self) -> Option<&[u8]> {
+        self.part(Part::Traceparent)
+            .filter(|_| self.traceparents == 1)
+    }
+
+    pub fn tracestate(&self) -> Option<&[u8]> {
+        self.part(Part::Tracestate)
+    }
+}
+
+/// A response's fields, or its trailers'.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Response {
+    /// 0 where it is not known.
+    pub status: u16,
+    pub kind: Content,
+    pub grpc_status: Option<u8>,
+    /// Some field was not known.
+    pub unknown: bool,
+}
+
+impl Response {
+    /// A field of its header block.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b":status" => self.status = decimal(value).unwrap_or(0),
+            b"content-type" => self.kind = Content::of(value),
+            b"grpc-status" => self.grpc_status = Some(grpc_status(value)),
+            b"" => self.unknown = true,
+            _ => {}
+        }
+    }
+}
+
+fn decimal<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    let digits = value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|_| digits)?
+        .parse()
+        .ok()
+}
+
+/// grpc-status; what is no number means UNKNOWN, as clients have it.
+fn grpc_status(value: &[u8]) -> u8 {
+    decimal(value).unwrap_or(super::grpc::UNKNOWN)
+}
+
+/// grpc-timeout: at most eight digits and a unit.
+fn timeout_ns(value: &[u8]) -> Option<u64> {
+    let (unit, digits) = value.split_last()?;
+    let factor = match unit {
+        b'H' => 3_600_000_000_000,
+        b'M' => 60_000_000_000,
+        b'S' => 1_000_000_000,
+        b'm' => 1_000_000,
+        b'u' => 1_000,
+        b'n' => 1,
+        _ => return None,
+    };
+    let count: u64 = decimal(digits).filter(|_| digits.len() <= 8)?;
+    count.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        for (text, ns) in [
+            ("1H", Some(3_600_000_000_000)),
+            ("99999999m", Some(99_999_999_000_000)),
+            ("200m", Some(200_000_000)),
+            ("5u", Some(5_000)),
+            ("m", None),
+            ("1", None),
+            ("-1S", None),
+            ("123456789S", None),
+            ("", None),
+        ] {
+            assert_eq!(timeout_ns(text.as_bytes()), ns, "{text}");
+        }
+    }
+
+    #[test]
+    fn content_types() {
+        for (text, kind) in [
+            ("application/grpc", Content::Grpc),
+            ("application/grpc+proto", Content::Grpc),
+            ("application/grpc;x=y", Content::Grpc),
+            ("application/grpc-web", Content::Other),
+            ("application/json", Content::Other),
+        ] {
+            assert_eq!(Content::of(text.as_bytes()), kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept() {
+        let mut request = Request::default();
+        request.field(b"tracestate", b"a=1");
+        request.field(b"x-forwarded-for", b"10.0.0.1, 10.0.0.2");
+        request.field(b"tracestate", b"b=2");
+        request.field(b"host", b"h");
+        assert!(!request.leads);
+        request.field(b":authority", b"a");
+        request.field(b"forwarded", b"for=\"[::1]\";proto=https");
+        request.field(b":path", &[b'x'; MAX_TEXT]);
+        assert!(request.leads && !request.unknown);
+        assert_eq!(request.tracestate(), Some(&b"a=1,b=2"[..]));
+        assert_eq!(request.forwarded_for(), Some(&b"10.0.0.1"[..]));
+        assert_eq!(request.forwarded_proto(), Some(&b"https"[..]));
+        assert_eq!(request.host(), Some(&b"a"[..]));
+        assert_eq!(request.target(), b"");
+        request.field(b"traceparent", b"t");
+        assert_eq!(request.traceparent(), Some(&b"t"[..]));
+        request.field(b"traceparent", b"t");
+        assert_eq!(request.traceparent(), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! A stream: a request and its response, on their way.
+
+use super::grpc::{self, Messages};
+use super::head::{Content, Request, Response};
+use crate::exchange::{Detail, ErrorKind, Exchange, Grpc, Http, HttpVersion, Side};
+
+/// A call that is cancelled when its time is over, or this much and 2 % before, is late rather than cancelled: its
+/// time began before the request was sent, and is rounded in the header.
+const EARLY_NS: u64 = 1_000_000;
+
+/// A request in flight.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub request: Request,
+    start_ns: u64,
+    /// By `Side`.
+    body_bytes: [u64; 2],
+    messages: [Messages; 2],
+    response: Response,
+    /// The sink knows of it.
+    pub told: bool,
+}
+
+impl Stream {
+    /// Its head is whole, and began at `start_ns`.
+    pub fn new(request: Request, start_ns: u64) -> Self {
+        Self {
+            request,
+            start_ns,
+            body_bytes: [0, 0],
+            messages: [Messages::default(); 2],
+            response: Response::default(),
+            told: false,
+        }
+    }
+
+    /// It counts as a request in flight: it is none of gRPC, and its fields say so.
+    pub fn is_plain(&self) -> bool {
+        match self.request.kind {
+            Content::Grpc => false,
+            Content::Other => true,
+            Content::Unsaid => !self.request.unknown,
+        }
+    }
+
+    fn is_grpc(&self) -> bool {
+        let kinds = (self.request.kind, self.response.kind);
+        self.request.kind == Content::Grpc
+            || (!self.is_plain()
+                && (kinds.1 == Content::Grpc || self.response.grpc_status.is_some()))
+    }
+
+    /// A frame of DATA begins.
+    pub fn frame(&mut self, side: Side, bytes: u32) {
+        self.body_bytes[side as usize] += u64::from(bytes);
+    }
+
+    /// So many of its bytes were padding.
+    pub fn padding(&mut self, side: Side, bytes: u32) {
+        let body = &mut self.body_bytes[side as usize];
+        *body = body.saturating_sub(u64::from(bytes));
+    }
+
+    /// Bytes of a body.
+    pub fn data(&mut self, side: Side, bytes: &[u8]) {
+        if self.request.kind != Content::Other {
+            self.messages[side as usize].data(bytes);
+        }
+    }
+
+    /// Bytes of a body that nobody captured.
+    pub fn gap(&mut self, side: Side, bytes: u64) {
+        self.messages[side as usize].gap(bytes);
+    }
+
+    /// A header block of the response: an informational one, its head, or its trailers.
+    pub fn answer(&mut self, block: Response) {
+        let known = &mut self.response;
+        if !(100..200).contains(&block.status) && known.status == 0 {
+            known.status = block.status;
+        }
+        if known.kind == Content::Unsaid {
+            known.kind = block.kind;
+        }
+        known.grpc_status = block.grpc_status.or(known.grpc_status);
+        known.unknown |= block.unknown;
+    }
+
+    /// Shows it to `report`.
+    pub fn finish(
+        &self,
+        end_ns: u64,
+        error: Option<ErrorKind>,
+        report: impl FnOnce(&Exchange<'_>),
+    ) {
+        let request = &self.request;
+        let [request_body_bytes, response_body_bytes] = self.body_bytes;
+        let target = match request.method() {
+            b"CONNECT" if request.target().is_empty() => request.host().unwrap_or_default(),
+            _ => request.target(),
+        };
+        let http = Http {
+            method: request.method(),
+            target,
+            version: HttpVersion::Http2,
+            status: Some(self.response.status).filter(|status| *status != 0),
+            host: request.host(),
+            user_agent: request.user_agent(),
+            forwarded_for: request.forwarded_for(),
+            forwarded_proto: request.forwarded_proto(),
+            traceparent: request.traceparent(),
+            tracestate: request.tracestate(),
+            request_body_bytes,
+            response_body_bytes,
+            grpc: self.is_grpc().then(|| Grpc {
+                status: self.grpc_status(end_ns, error),
+                request_messages: self.messages[Side::Request as usize].count(),
+                response_messages: self.messages[Side::Response as usize].count(),
+            }),
+        };
+        report(&Exchange {
+            start_ns: self.start_ns,
+            end_ns,
+            error,
+            detail: Detail::Http(http),
+        });
+    }
+
+    fn grpc_status(&self, end_ns: u64, error: Option<ErrorKind>) -> Option<u8> {
+        if let Some(status) = self.response.grpc_status {
+            return Some(status);
+        }
+        if let Some(error) = error {
+            let took_ns = end_ns.saturating_sub(self.start_ns);
+            let late = |timeout: u64| took_ns + EARLY_NS >= timeout - timeout / 50;
+            return Some(match grpc::of_error(error) {
+                grpc::CANCELLED if self.request.timeout_ns.is_some_and(late) => {
+                    grpc::DEADLINE_EXCEEDED
+                }
+                status => status,
+            });
+        }
+        match self.response.status {
+            0 | 200 if self.response.unknown => None,
+            200 => Some(grpc::UNKNOWN),
+            status => Some(grpc::of_http(status)),
+        }
+    }
+}
