@@ -8,6 +8,7 @@ use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as
 use crate::processes::{Processes, Verdict};
 use crate::protocols::http1::{self, Detect};
 use crate::protocols::http2;
+use memchr::memmem;
 use std::collections::VecDeque;
 
 /// Bytes kept of a burst that may yet turn out to be a request.
@@ -194,7 +195,25 @@ impl Conn {
         };
         match &mut self.state {
             State::Http1(parser) => {
-                feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
+                let verdict = feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink);
+                if verdict != Protocol::Ended || side == Side::Request {
+                    return verdict;
+                }
+                // 101 to h2c, or a tunnel; what is neither is found out at once
+                let mut parser = Box::new(http2::Connection::new());
+                let after = memmem::find(s.data, b"\r\n\r\n").map_or(s.data.len(), |at| at + 4);
+                let verdict = feed(
+                    &mut *parser,
+                    side,
+                    s.ts_ns,
+                    0,
+                    &s.data[after..],
+                    rest,
+                    &mut sink,
+                );
+                self.state = State::Http2(parser);
+                http2.push(within(&self.info, s.conn));
+                verdict
             }
             State::Http2(parser) => {
                 feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink)

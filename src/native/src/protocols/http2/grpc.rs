@@ -59,6 +59,11 @@ impl Messages {
         }
     }
 
+    /// There were messages, and nothing else.
+    pub fn are_all(&self) -> bool {
+        self.count > 0 && !self.lost && (self.left, self.have) == (0, 0)
+    }
+
     /// `None`: some may not have been counted.
     pub fn count(&self) -> Option<u64> {
         (!self.lost).then_some(self.count)

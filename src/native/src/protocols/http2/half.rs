@@ -65,6 +65,8 @@ pub(super) struct Half {
     block_cut: bool,
     /// Everything was seen from the beginning: frames are where they are thought to be.
     pub sure: bool,
+    /// A frame was seen.
+    begun: bool,
 }
 
 /// A header block.
@@ -96,6 +98,7 @@ impl Half {
             block_bytes: Vec::new(),
             block_cut: false,
             sure: true,
+            begun: false,
         }
     }
 
@@ -207,10 +210,12 @@ impl Half {
         Step::BodyGap(self.frame, u64::from(body))
     }
 
-    /// Nothing may come between the frames of a header block.
+    /// SETTINGS come first, and nothing may come between the frames of a header block.
     fn may_follow(&self, frame: Frame) -> bool {
         let goes_on = frame.kind == kind::CONTINUATION;
+        let is_first = self.sure && !self.begun;
         frame.is_legal()
+            && (!is_first || frame.kind == kind::SETTINGS)
             && match self.block {
                 Some(block) => goes_on && block.frame.stream == frame.stream,
                 None => !goes_on,
@@ -219,6 +224,7 @@ impl Half {
 
     fn begin(&mut self, frame: Frame) {
         self.place = Place::Payload;
+        self.begun = true;
         self.frame = frame;
         self.left = frame.length;
         self.payload.clear();

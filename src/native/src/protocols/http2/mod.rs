@@ -144,7 +144,8 @@ impl Connection {
     /// Of which the server's first frames may have gone by, but no response.
     fn begun() -> Self {
         let mut begun = Self::new();
-        begun.halves[Side::Response as usize].place = Place::Lost;
+        let response = &mut begun.halves[Side::Response as usize];
+        (response.place, response.sure) = (Place::Lost, false);
         begun
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Stream {
     body_bytes: [u64; 2],
     messages: [Messages; 2],
     response: Response,
+    /// Fields came after the response's head.
+    trailers: bool,
     /// The sink knows of it.
     pub told: bool,
 }
@@ -30,6 +32,7 @@ impl Stream {
             body_bytes: [0, 0],
             messages: [Messages::default(); 2],
             response: Response::default(),
+            trailers: false,
             told: false,
         }
     }
@@ -44,10 +47,14 @@ impl Stream {
     }
 
     fn is_grpc(&self) -> bool {
-        let kinds = (self.request.kind, self.response.kind);
-        self.request.kind == Content::Grpc
-            || (!self.is_plain()
-                && (kinds.1 == Content::Grpc || self.response.grpc_status.is_some()))
+        if self.request.kind == Content::Grpc || self.is_plain() {
+            return !self.is_plain();
+        }
+        // The fields that would say so are older than what was seen of the connection. Messages from the first to
+        // the last byte both ways, and trailers, say as much.
+        let response = &self.response;
+        let looks_so = self.trailers && self.messages.iter().all(Messages::are_all);
+        response.kind == Content::Grpc || response.grpc_status.is_some() || looks_so
     }
 
     /// A frame of DATA begins.
@@ -75,6 +82,7 @@ impl Stream {
 
     /// A header block of the response: an informational one, its head, or its trailers.
     pub fn answer(&mut self, block: Response) {
+        self.trailers |= self.body_bytes[Side::Response as usize] > 0;
         let known = &mut self.response;
         if !(100..200).contains(&block.status) && known.status == 0 {
             known.status = block.status;
