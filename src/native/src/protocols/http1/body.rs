@@ -279,7 +279,7 @@ impl Tail {
             (Self::Zeros, b'\r') => Self::ZerosCr,
             (Self::ZerosCr, b'\n') => Self::Trailer,
             (Self::Trailer, b'\r') => Self::TrailerCr,
-            (Self::Trailer | Self::Name, byte) if super::head::is_token(byte) => Self::Name,
+            (Self::Trailer | Self::Name, byte) if super::start_line::is_token(byte) => Self::Name,
             (Self::Name, b':') => Self::Value,
             (Self::Value, b'\n') => Self::Trailer,
             (Self::Value, _) => Self::Value,

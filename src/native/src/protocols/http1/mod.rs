@@ -37,6 +37,7 @@ mod pending;
 mod requests;
 mod responses;
 mod scan;
+mod start_line;
 
 use crate::exchange::{End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict, Which};
 use body::Body;

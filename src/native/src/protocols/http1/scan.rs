@@ -1,6 +1,7 @@
 //! Heads that come in pieces, and places where one may start or not.
 
-use super::head::{is_control, is_token, request_line, status_line, Request, MAX_HEAD, MAX_METHOD};
+use super::head::{Request, MAX_HEAD};
+use super::start_line::{is_control, is_token, request_line, status_line, MAX_METHOD};
 use super::Detect;
 use memchr::memchr;
 
