@@ -120,6 +120,8 @@ impl Conn {
             info: &mut self.info,
             aggregator,
             allowed: self.allowed,
+            holds_upgrade: false,
+            upgrade: None,
         };
         Some((parser, sink))
     }
@@ -192,25 +194,20 @@ impl Conn {
             info: &mut self.info,
             aggregator,
             allowed: self.allowed,
+            holds_upgrade: false,
+            upgrade: None,
         };
         match &mut self.state {
             State::Http1(parser) => {
+                sink.holds_upgrade = side == Side::Response && is_upgrade(s.data);
                 let verdict = feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink);
-                if verdict != Protocol::Ended || side == Side::Request {
+                let (Protocol::Ended, Some(upgrade)) = (verdict, sink.upgrade.take()) else {
                     return verdict;
-                }
-                // 101 to h2c, or a tunnel; what is neither is found out at once
-                let mut parser = Box::new(http2::Connection::new());
+                };
+                let mut parser = Box::new(http2::Connection::upgraded(upgrade));
                 let after = memmem::find(s.data, b"\r\n\r\n").map_or(s.data.len(), |at| at + 4);
-                let verdict = feed(
-                    &mut *parser,
-                    side,
-                    s.ts_ns,
-                    0,
-                    &s.data[after..],
-                    rest,
-                    &mut sink,
-                );
+                let data = &s.data[after..];
+                let verdict = feed(&mut *parser, side, s.ts_ns, 0, data, rest, &mut sink);
                 self.state = State::Http2(parser);
                 http2.push(within(&self.info, s.conn));
                 verdict
@@ -316,6 +313,14 @@ struct ConnSink<'a> {
     info: &'a mut ConnInfo,
     aggregator: &'a mut Aggregator,
     allowed: bool,
+    /// A request that is answered by changing to HTTP/2 is kept in `upgrade`: its answer comes there.
+    holds_upgrade: bool,
+    upgrade: Option<http2::Upgrade>,
+}
+
+/// 101 (Switching Protocols) to h2c.
+fn is_upgrade(data: &[u8]) -> bool {
+    data.starts_with(b"HTTP/1.1 101") && memmem::find(data, b"h2c").is_some()
 }
 
 impl Sink for ConnSink<'_> {
@@ -325,7 +330,10 @@ impl Sink for ConnSink<'_> {
         }
     }
     fn exchange(&mut self, exchange: &Exchange<'_>) {
-        if self.allowed {
+        if self.holds_upgrade && self.upgrade.is_none() {
+            self.upgrade = http2::Upgrade::of(exchange);
+        }
+        if self.allowed && self.upgrade.is_none() {
             self.aggregator.exchange(self.info, exchange);
         }
     }

@@ -1,5 +1,6 @@
 //! What is kept of header fields: RFC 9113, 8.3, and the fields that name a request, its parents and its kind.
 
+use crate::exchange::Http;
 use crate::protocols::forwarded;
 
 /// Bytes of a request's fields that are kept together; what does not fit is left out, not cut.
@@ -65,6 +66,27 @@ impl Request {
             text,
             ..Self::default()
         }
+    }
+
+    /// The same fields of HTTP/1.1.
+    pub fn of_http1(http: &Http<'_>) -> Self {
+        let fields: [(&[u8], Option<&[u8]>); 8] = [
+            (b":method", Some(http.method)),
+            (b":path", Some(http.target)),
+            (b":authority", http.host),
+            (b"user-agent", http.user_agent),
+            (b"x-forwarded-for", http.forwarded_for),
+            (b"x-forwarded-proto", http.forwarded_proto),
+            (b"traceparent", http.traceparent),
+            (b"tracestate", http.tracestate),
+        ];
+        let mut request = Self::default();
+        for (name, value) in fields {
+            if let Some(value) = value {
+                request.field(name, value);
+            }
+        }
+        request
     }
 
     pub fn into_text(self) -> Vec<u8> {

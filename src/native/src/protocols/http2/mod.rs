@@ -33,7 +33,9 @@ mod head;
 mod hpack;
 mod stream;
 
-use crate::exchange::{Detail, End, ErrorKind, Input, Parser, Side, Sink, Verdict, Which};
+use crate::exchange::{
+    Detail, End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict, Which,
+};
 use frame::{flag, kind, Frame, PREFACE};
 use half::{Block, Half, Place, Step};
 use head::{Request, Response};
@@ -110,6 +112,27 @@ fn asks_or_answers(frame: Frame, payload: &[u8]) -> Option<Detect> {
     found
 }
 
+/// A request by HTTP/1.1 that is answered by HTTP/2, on stream 1.
+#[derive(Debug)]
+pub struct Upgrade {
+    request: Request,
+    start_ns: u64,
+}
+
+impl Upgrade {
+    /// `None`: it was answered otherwise. The sink knows of the request, and does of its end from then on by HTTP/2.
+    pub fn of(exchange: &Exchange<'_>) -> Option<Self> {
+        let Detail::Http(http) = &exchange.detail;
+        if http.status != Some(101) || http.method.is_empty() {
+            return None;
+        }
+        Some(Self {
+            request: Request::of_http1(http),
+            start_ns: exchange.start_ns,
+        })
+    }
+}
+
 /// The parser of one connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -147,6 +170,17 @@ impl Connection {
         let response = &mut begun.halves[Side::Response as usize];
         (response.place, response.sure) = (Place::Lost, false);
         begun
+    }
+
+    /// Of which the client has sent the first request as HTTP/1.1, and the server has agreed to change.
+    pub fn upgraded(upgrade: Upgrade) -> Self {
+        let mut upgraded = Self::new();
+        let mut stream = Stream::new(upgrade.request, upgrade.start_ns);
+        stream.told = true;
+        upgraded.texts = stream.request.heap_bytes();
+        upgraded.newest[Side::Request as usize] = 1;
+        upgraded.streams.insert(1, stream);
+        upgraded
     }
 
     fn at([request, response]: [Place; 2]) -> Self {
