@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import measure
-from tests.bench.measure import HTTPS, WITHOUT, Mode, Watch
+from tests.bench.measure import HTTP2, HTTPS, WITHOUT, Mode, Watch
 from tests.testbed.tls import certificate
 
 # wrk with eight connections, as the figures of testbed.md and of the peers were taken.
@@ -20,11 +20,11 @@ HELLO_IN_TURN = measure.Workload("hello world, in turn", connections=8, in_turn=
 NAMES = measure.Workload("1,000 paths of names", paths="names", connections=8)
 
 MODES = {
-    WITHOUT: [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES, HTTPS],
-    Mode("server", "metrics"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES, HTTPS],
-    Mode("server", "all"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES, HTTPS],
+    WITHOUT: [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES, HTTPS, HTTP2],
+    Mode("server", "metrics"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES, HTTPS, HTTP2],
+    Mode("server", "all"): [HELLO, HELLO_IN_TURN, IDS, IN_TURN, NAMES, HTTPS, HTTP2],
     Mode("server", "budget"): [HELLO],
-    Mode("both", "all"): [HELLO, HTTPS],
+    Mode("both", "all"): [HELLO, HTTPS, HTTP2],
     Mode("everything", "all"): [HELLO],
 }
 QUICK = {

@@ -1,4 +1,4 @@
-"""nginx and wrk as the benchmarks use them: one worker, one wrk thread, figures out of wrk's own report."""
+"""nginx, wrk and h2load as the benchmarks use them: one worker, one thread, figures out of the tools' own reports."""
 
 import os
 import re
@@ -23,6 +23,7 @@ http {{
     uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
     server {{
         listen 127.0.0.1:{port};
+        listen 127.0.0.1:{http2_port} http2;
         {secure}
         default_type text/plain;
         location / {{ return 200 "hello world\\n"; }}
@@ -54,8 +55,18 @@ FILE_512 = "/static/512"
 
 
 @dataclass(frozen=True, slots=True)
+class Nginx:
+    """One that serves: base URLs in the clear, within TLS ("" if it can't), by HTTP/2; the pid of its master."""
+
+    url: str
+    secure_url: str
+    http2_url: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk reported."""
+    """What wrk or h2load reported. h2load knows no percentiles: the mean stands for p50, the longest for p99."""
 
     pid: int
     requests: int
@@ -68,11 +79,9 @@ class Load:
 
 
 @contextmanager
-def nginx(
-    home: Path, *, access_log: Path | None = None, certificate: Certificate | None = None
-) -> Iterator[tuple[str, str, int]]:
-    """nginx with one worker; gives its base URL, that of the same within TLS if it can, and the pid of its master."""
-    port, secure_port = free_port(), free_port()
+def nginx(home: Path, *, access_log: Path | None = None, certificate: Certificate | None = None) -> Iterator[Nginx]:
+    """nginx with one worker."""
+    port, http2_port, secure_port = free_port(), free_port(), free_port()
     secure = secure_url = ""
     if certificate:
         secure = f"listen 127.0.0.1:{secure_port} ssl;"
@@ -80,12 +89,13 @@ def nginx(
         secure_url = f"https://127.0.0.1:{secure_port}"
     (home / "static").mkdir(parents=True, exist_ok=True)
     (home / "static/512").write_bytes(b"x" * 511 + b"\n")
+    names = {"home": home, "port": port, "http2_port": http2_port}
     log = f"{access_log} short buffer=256k" if access_log else "off"
-    (home / "nginx.conf").write_text(_CONFIG.format(home=home, port=port, secure=secure, access_log=log))
+    (home / "nginx.conf").write_text(_CONFIG.format(**names, secure=secure, access_log=log))
     process = subprocess.Popen(["nginx", "-p", str(home), "-c", str(home / "nginx.conf")], stderr=subprocess.DEVNULL)
     try:
         wait_for_port(port)
-        yield f"http://127.0.0.1:{port}", secure_url, process.pid
+        yield Nginx(f"http://127.0.0.1:{port}", secure_url, f"http://127.0.0.1:{http2_port}", process.pid)
     finally:
         process.terminate()
         process.wait(20)
@@ -120,6 +130,29 @@ def wrk(url: str, seconds: float, *, connections: int = 16, script: Path | None 
         p50_us=_percentile(text, 50),
         p99_us=_percentile(text, 99),
         failed=(sum(map(int, errors.groups())) if errors else 0) + (int(bad[1]) if bad else 0),
+        switches=_switches() - switches,
+    )
+
+
+def h2load(url: str, seconds: float, *, connections: int = 8, streams: int = 32) -> Load:
+    """One run of h2load with one thread."""
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{max(1, round(seconds))}", url]
+    switches = _switches()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        text = process.communicate()[0]
+    total = re.search(r"^requests: .* (\d+) done, (\d+) succeeded, (\d+) failed", text, re.MULTILINE)
+    rate = re.search(r"^finished in ([\d.]+)(us|ms|s|m), ([\d.]+) req/s", text, re.MULTILINE)
+    times = re.search(r"^time for request: +\S+ +([\d.]+)(us|ms|s) +([\d.]+)(us|ms|s)", text, re.MULTILINE)
+    if total is None or rate is None or times is None:
+        raise RuntimeError(f"h2load's report is not understood:\n{text}")
+    return Load(
+        pid=process.pid,
+        requests=int(total[1]),
+        seconds=_seconds(rate[1], rate[2]),
+        per_second=float(rate[3]),
+        p50_us=_seconds(times[3], times[4]) * 1e6,
+        p99_us=_seconds(times[1], times[2]) * 1e6,
+        failed=int(total[3]),
         switches=_switches() - switches,
     )
 

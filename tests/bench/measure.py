@@ -1,4 +1,4 @@
-"""One measurement: nginx under wrk, without the agent or with it in one of its modes. Runs natively and in the VM."""
+"""One measurement: nginx under load, without the agent or with it in one of its modes. Runs natively and in the VM."""
 
 import shutil
 import time
@@ -19,7 +19,7 @@ Export = Literal["metrics", "budget", "all"]
 _SELECT: dict[Watched, list[str]] = {
     "nothing": [],
     "server": ["--exe", "nginx"],
-    "both": ["--exe", "nginx", "--exe", "wrk"],
+    "both": ["--exe", "nginx", "--exe", "wrk", "--exe", "h2load"],
     "everything": [],
 }
 _EXPORT: dict[Export, list[str]] = {"metrics": ["--metrics-only"], "budget": [], "all": list(agent.ALL_SPANS)}
@@ -47,9 +47,9 @@ WITHOUT = Mode()
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What wrk asks for. With `paths`, 1,000 different targets in turn. `in_turn`: see load.in_turn.
+    """What is asked for. With `paths`, 1,000 different targets in turn. `in_turn`: see load.in_turn.
 
-    `encrypted`: within TLS.
+    `encrypted`: within TLS. `http2`: by h2load, 32 streams on each connection.
     """
 
     name: str
@@ -58,11 +58,13 @@ class Workload:
     connections: int = 16
     in_turn: bool = False
     encrypted: bool = False
+    http2: bool = False
 
 
 HELLO = Workload("hello world")
 FILE = Workload("512-byte file", load.FILE_512)
 HTTPS = Workload("512-byte file, https", load.FILE_512, connections=8, encrypted=True)
+HTTP2 = Workload("512-byte file, HTTP/2", load.FILE_512, connections=8, http2=True)
 IDS = Workload("1,000 paths with ids", paths="ids")
 NAMES = Workload("1,000 paths of names", paths="names")
 
@@ -78,7 +80,7 @@ class ProgramCost:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run of wrk."""
+    """One run of wrk or h2load."""
 
     workload: str
     load: load.Load
@@ -111,7 +113,7 @@ class Watch:
     _sample: Callable[[Workload, float], Sample] | None = None
 
     def sample(self, workload: Workload, seconds: float) -> Sample:
-        """One run of wrk of about `seconds`."""
+        """One run of about `seconds`."""
         assert self._sample is not None, "the agent has ended"
         self.samples.append(self._sample(workload, seconds))
         self.note(self.samples[-1].load)
@@ -154,15 +156,16 @@ class Bench:
     """nginx and what is needed to measure it."""
 
     folder: Path
-    url: str
-    secure_url: str
-    nginx_pid: int
+    nginx: load.Nginx
     sink_program: Path
 
-    def wrk(self, workload: Workload, seconds: float) -> load.Load:
+    def run(self, workload: Workload, seconds: float) -> load.Load:
+        """One run of wrk or h2load."""
+        if workload.http2:
+            return load.h2load(self.nginx.http2_url + workload.target, seconds, connections=workload.connections)
         script = load.rotating_paths(self.folder, workload.paths) if workload.paths else None
-        with load.in_turn(descendants(self.nginx_pid)) if workload.in_turn else nullcontext():
-            url = self.secure_url if workload.encrypted else self.url
+        with load.in_turn(descendants(self.nginx.pid)) if workload.in_turn else nullcontext():
+            url = self.nginx.secure_url if workload.encrypted else self.nginx.url
             return load.wrk(url + workload.target, seconds, connections=workload.connections, script=script)
 
     @contextmanager
@@ -170,8 +173,8 @@ class Bench:
         """The agent in this mode, warmed up by a second of load; the counts are complete when it has ended."""
         watch = Watch(mode)
         if mode == WITHOUT:
-            watch._sample = lambda workload, seconds: Sample(workload.name, self.wrk(workload, seconds))
-            watch.note(self.wrk(HELLO, 1))
+            watch._sample = lambda workload, seconds: Sample(workload.name, self.run(workload, seconds))
+            watch.note(self.run(HELLO, 1))
             yield watch
             return
         with ExitStack() as stack:
@@ -183,19 +186,19 @@ class Bench:
             arguments = [*_SELECT[mode.watched], *_EXPORT[mode.export]]
             with agent.running(home, drain.endpoint, arguments, _ENVIRONMENT) as it:
                 watch._sample = lambda workload, seconds: self._watched(it, drain, workload, seconds)
-                watch.note(self.wrk(HELLO, 1))
+                watch.note(self.run(HELLO, 1))
                 _settle(drain)
                 yield watch
                 watch._sample = None
                 watch.peak_rss_bytes = it.peak_rss_bytes()
             watch.counted = {
-                "server": drain.counted("http.server.request.duration", descendants(self.nginx_pid)),
+                "server": drain.counted("http.server.request.duration", descendants(self.nginx.pid)),
                 "client": drain.counted("http.client.request.duration", watch.wrk_pids),
             }
 
     def _watched(self, it: agent.Agent, drain: sink.Sink, workload: Workload, seconds: float) -> Sample:
         spans, programs, cpu = drain.stats()["spans"], it.bpf_programs(), it.cpu_s()
-        ran = self.wrk(workload, seconds)
+        ran = self.run(workload, seconds)
         at_end = it.cpu_s() + _cpu_s(drain.pid)
         programs_now = it.bpf_programs()
         _settle(drain)
@@ -214,8 +217,8 @@ def bench(
     folder: Path, sink_program: Path, *, access_log: Path | None = None, certificate: Certificate | None = None
 ) -> Iterator[Bench]:
     """nginx, ready to be measured; within TLS too, given a certificate."""
-    with load.nginx(folder, access_log=access_log, certificate=certificate) as (url, secure_url, pid):
-        yield Bench(folder, url, secure_url, pid, sink_program)
+    with load.nginx(folder, access_log=access_log, certificate=certificate) as nginx:
+        yield Bench(folder, nginx, sink_program)
 
 
 def _settle(drain: sink.Sink) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench import measure, sink
-from tests.bench.measure import FILE, HELLO, HTTPS, WITHOUT, Mode, Sample, Workload
+from tests.bench.measure import FILE, HELLO, HTTP2, HTTPS, WITHOUT, Mode, Sample, Workload
 from tests.testbed import tls
 
 PAIRS = [
@@ -21,6 +21,9 @@ PAIRS = [
     (Mode("server", "metrics"), HTTPS),
     (Mode("server", "all"), HTTPS),
     (Mode("both", "all"), HTTPS),
+    (Mode("server", "metrics"), HTTP2),
+    (Mode("server", "all"), HTTP2),
+    (Mode("both", "all"), HTTP2),
 ]
 QUICK = [(Mode("both", "budget"), FILE), (Mode("both", "all"), FILE)]
 

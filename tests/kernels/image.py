@@ -20,7 +20,7 @@ from tests.kernels.kernels import Unavailable, testbed
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-_PROGRAMS = ("bash", "bpftool", "curl", "nginx", "setpriv", "wrk")
+_PROGRAMS = ("bash", "bpftool", "curl", "h2load", "nginx", "setpriv", "wrk")
 # What is opened by name, and what extensions built elsewhere want, though glibc has long had it all in one.
 _LIBRARIES = ("libnss_files.so.2", "libnss_dns.so.2", "librt.so.1", "libpthread.so.0", "libdl.so.2")
 _STDLIB_WITHOUT = {
