@@ -147,7 +147,7 @@ def h2load(url: str, seconds: float, *, connections: int = 8, streams: int = 32)
         raise RuntimeError(f"h2load's report is not understood:\n{text}")
     return Load(
         pid=process.pid,
-        requests=int(total[1]),
+        requests=int(total[2]),
         seconds=_seconds(rate[1], rate[2]),
         per_second=float(rate[3]),
         p50_us=_seconds(times[3], times[4]) * 1e6,
