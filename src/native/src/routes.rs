@@ -5,7 +5,8 @@
 //! asset's extension to `*.ext`; anything else to a literal child, of which a node takes only so many, first
 //! come: later ones go to `{param}`. Few are taken of those that smell of data (digits, many words), more of
 //! those that are plain words. Paths deeper than `MAX_DEPTH` end in `/**`. Once `max_routes` routes
-//! exist, whatever is new is `/**`, whole.
+//! exist, whatever is new is `/**`, whole. Names that need no inference are kept beside the trie, under the same
+//! limit.
 //!
 //! Routes are learnt only from answers that prove the path exists: a scanner's 404s leave no trace. A path's
 //! route never changes once given, so it may be cached for the router's life.
@@ -14,6 +15,8 @@ mod cache;
 mod segment;
 
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 pub use cache::{PathCache, Routed};
 use segment::Kind;
@@ -80,6 +83,7 @@ impl Node {
 pub struct Router {
     nodes: Vec<Node>,
     names: Vec<Arc<str>>,
+    literals: FxHashMap<Arc<str>, RouteId>,
     max_routes: usize,
     max_words: u16,
     max_odd: u16,
@@ -91,6 +95,7 @@ impl Router {
         Self {
             nodes: Vec::new(),
             names: vec![Arc::from(""), Arc::from(OVERFLOW)],
+            literals: FxHashMap::default(),
             max_routes,
             max_words: (max_routes / 8).clamp(2, 100) as u16,
             max_odd: (max_routes / 32).clamp(1, 25) as u16,
@@ -155,6 +160,22 @@ impl Router {
             return route;
         }
         refusal.unwrap_or_else(|| self.name_node(node))
+    }
+
+    /// A name that is taken as it is, and counts as a route. `learn` as with `route`; beyond the limit, what is
+    /// new is UNSET.
+    pub fn literal(&mut self, name: &str, learn: bool) -> RouteId {
+        if let Some(route) = self.literals.get(name) {
+            return *route;
+        }
+        if !learn || self.len() >= self.max_routes {
+            return RouteId::UNSET;
+        }
+        let route = RouteId(self.names.len() as u32);
+        let name: Arc<str> = name.into();
+        self.names.push(name.clone());
+        self.literals.insert(name, route);
+        route
     }
 
     #[inline]
@@ -348,6 +369,20 @@ mod tests {
             routes(3, &["/a", "/b", "/c", "/a", "/", "/b"]),
             ["/a", "/b", "/**", "/a", "/**", "/b"]
         );
+    }
+
+    #[test]
+    fn literals_share_the_limit_and_nothing_else() {
+        let mut router = Router::new(4);
+        assert_eq!(router.literal("a/B", false), RouteId::UNSET);
+        let first = router.literal("a/B", true);
+        assert_eq!(&**router.name(first), "a/B");
+        assert_eq!(learn(&mut router, b"/a/B"), "/a/B");
+        let second = router.literal("/a/B", true);
+        assert_eq!((router.len(), first == second), (4, false));
+        assert_eq!(router.literal("c/D", true), RouteId::UNSET);
+        assert_eq!(router.literal("a/B", false), first);
+        assert_eq!(learn(&mut router, b"/c"), "/**");
     }
 
     /// Paths of the kind that break route inference: few or many bytes, deep, hostile.
