@@ -1,15 +1,17 @@
 //! Finished exchanges become metrics, spans and lines; bounded in memory, with every drop counted.
 //!
-//! An exchange's way: connection → process → target → route → series (a key of two words), where it is
-//! recorded; then sampler, queue and budget say whether it becomes a span too. What repeats is remembered
-//! where it repeats: on the connection (origin, encoded addresses, last series), in the path cache (route),
-//! in the series (encoded constant attributes).
+//! An exchange's way: connection → process → target → route, or gRPC's method → series (a key of two words),
+//! where it is recorded; then sampler, queue and budget say whether it becomes a span too. What repeats is
+//! remembered where it repeats: on the connection (origin, encoded addresses, last series), in the path cache
+//! (route), in the series (encoded constant attributes).
 
 mod connection;
+mod lines;
 mod origin;
 mod process;
 mod queue;
 mod records;
+mod rpc;
 mod series;
 mod spans;
 mod store;
@@ -17,7 +19,6 @@ mod table;
 mod target;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 pub use connection::ConnCache;
 pub use queue::SpanBytes;
@@ -26,13 +27,13 @@ pub use records::{
 };
 
 use crate::conn::ConnInfo;
-use crate::exchange::{Detail, Exchange, Http, HttpVersion, Role, Which};
-use crate::otlp::Context;
-use crate::redact;
+use crate::exchange::{Detail, Exchange, Http, Role, Which};
 use crate::routes::{PathCache, RouteId, Routed};
-use connection::{ends, OriginCache};
+use connection::OriginCache;
+use lines::line;
+use origin::Scheme;
 use process::{Counts, Drop, Process};
-use series::{Method, SeriesFields, Version};
+use series::{Method, Protocol, SeriesFields};
 use spans::{Shared, Spans};
 use table::Table;
 use target::Target;
@@ -85,10 +86,6 @@ impl Default for Settings {
 
 /// Longest authority that can name a server; it is remembered with the connection.
 const MAX_AUTHORITY: usize = 512;
-/// Longest target of a line, in characters.
-const MAX_LINE_TARGET: usize = 2048;
-/// Longest method of a line, in bytes.
-const MAX_LINE_METHOD: usize = 64;
 
 /// All that outlives a single exchange. One thread writes, others take: the owner wraps it in a lock.
 ///
@@ -148,14 +145,19 @@ impl Aggregator {
     pub fn exchange(&mut self, conn: &mut ConnInfo, exchange: &Exchange<'_>) {
         let Detail::Http(http) = &exchange.detail;
         let process = self.table.bind(conn);
-        let which = match (&http.grpc, http.version) {
-            (Some(_), _) => Which::Untold,
-            (None, HttpVersion::Http2) => Which::Method(http.method),
-            (None, _) => Which::Oldest,
+        let protocol = Protocol::of(http);
+        let which = match protocol {
+            Protocol::Grpc => Which::Untold,
+            Protocol::Http2 => Which::Method(http.method),
+            _ => Which::Oldest,
         };
         let method = land(process, conn, which).unwrap_or_else(|| Method::of(http.method));
         let target = Target::of(method, http.target);
-        let https = is_https(conn, http, &target);
+        let scheme = match protocol {
+            Protocol::Grpc => Scheme::Grpc,
+            _ if is_https(conn, http, &target) => Scheme::Https,
+            _ => Scheme::Http,
+        };
         let server_metrics_address = self.settings.server_address_on_server_metrics;
         let address_counts = conn.role == Role::Client || server_metrics_address;
         if self.spans.enabled || address_counts {
@@ -169,9 +171,9 @@ impl Aggregator {
                 .cache
                 .origin
                 .as_ref()
-                .is_none_or(|known| !known.is_of(authority, https))
+                .is_none_or(|known| !known.is_of(authority, scheme))
             {
-                conn.cache.origin = Some(OriginCache::new(conn, authority, https));
+                conn.cache.origin = Some(OriginCache::new(conn, authority, scheme));
             }
         }
         if let (true, Some(known)) = (self.spans.enabled, &mut conn.cache.origin) {
@@ -183,7 +185,8 @@ impl Aggregator {
                 .get_or_insert_with(|| process.series.address_of(&known.origin)),
             _ => 0,
         };
-        let Routed { route, plain } = if self.settings.infer_routes && conn.role == Role::Server {
+        let infer_routes = self.settings.infer_routes && conn.role == Role::Server;
+        let Routed { route, plain } = if infer_routes && protocol != Protocol::Grpc {
             let learn = proves_path(http.status);
             self.paths
                 .route(process.incarnation, &mut process.router, target.path, learn)
@@ -194,19 +197,29 @@ impl Aggregator {
             }
         };
 
-        let fields = SeriesFields {
-            role: conn.role,
-            method,
-            https,
-            version: match http.version {
-                HttpVersion::Http10 => Version::Http10,
-                HttpVersion::Http11 => Version::Http11,
-                HttpVersion::Http2 => Version::Http2,
+        let fields = match &http.grpc {
+            None => SeriesFields {
+                role: conn.role,
+                protocol,
+                method,
+                https: scheme == Scheme::Https,
+                route,
+                address,
+                status: http.status.unwrap_or(0),
+                error: exchange.error,
             },
-            route,
-            address,
-            status: http.status.unwrap_or(0),
-            error: exchange.error,
+            Some(grpc) => SeriesFields {
+                role: conn.role,
+                protocol,
+                // Always a POST (gRPC's doc/PROTOCOL-HTTP2.md), whatever a client sends.
+                method: Method::POST,
+                https: false,
+                route: rpc::method(&mut process.router, conn.role, target.path, http, grpc),
+                address,
+                status: grpc.status.into(),
+                // How its stream ended is in the status too.
+                error: None,
+            },
         };
         let key = fields.key();
         if conn.cache.series.0 != key {
@@ -253,12 +266,11 @@ impl Aggregator {
                 self.lines_dropped += 1;
                 return;
             }
-            let route = process.router.name(route).clone();
             self.lines.push_back(line(
                 conn,
                 http,
                 &fields,
-                route,
+                &process.router,
                 start_unix_ns,
                 duration_ns,
                 context,
@@ -281,9 +293,9 @@ impl Aggregator {
         let process = self.table.process(process_key);
         let fields = SeriesFields {
             role,
+            protocol: Protocol::Http,
             method: Method::OTHER,
             https: false,
-            version: Version::Unknown,
             route: RouteId::UNSET,
             address: 0,
             status,
@@ -458,41 +470,4 @@ fn proves_path(status: Option<u16>) -> bool {
         status,
         None | Some(400 | 404 | 405 | 410 | 414 | 421 | 431 | 501)
     )
-}
-
-#[cold]
-fn line(
-    conn: &mut ConnInfo,
-    http: &Http<'_>,
-    fields: &SeriesFields,
-    route: Arc<str>,
-    start_unix_ns: u64,
-    duration_ns: u64,
-    context: Option<Context<'_>>,
-) -> Line {
-    let (client, server) = ends(conn);
-    let method = &http.method[..http.method.len().min(MAX_LINE_METHOD)];
-    // No character is longer than four bytes.
-    let target = &http.target[..http.target.len().min(4 * MAX_LINE_TARGET)];
-    let hex = |id: &[u8]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    Line {
-        process_key: conn.process_key,
-        role: conn.role,
-        start_unix_ns,
-        duration_ns,
-        client,
-        server,
-        method: String::from_utf8_lossy(method).into_owned(),
-        target: String::from_utf8_lossy(&redact::target(target))
-            .chars()
-            .take(MAX_LINE_TARGET)
-            .collect(),
-        route,
-        status: fields.status,
-        error_type: fields.error_type().into(),
-        request_body_bytes: http.request_body_bytes,
-        response_body_bytes: http.response_body_bytes,
-        trace_id: context.map(|c| hex(&c.trace_id)).unwrap_or_default(),
-        span_id: context.map(|c| hex(&c.span_id)).unwrap_or_default(),
-    }
 }

@@ -33,6 +33,8 @@ pub const MAX_URL_FULL_BYTES: usize = 32 << 10;
 pub const MAX_USER_AGENT_BYTES: usize = 1 << 10;
 /// Longest http.request.method_original.
 pub const MAX_METHOD_BYTES: usize = 64;
+/// Longest rpc.method_original.
+pub const MAX_RPC_METHOD_BYTES: usize = 256;
 
 /// Span.flags: whether the parent is remote is known (bit 8), and it is (bit 9).
 const FLAG_HAS_IS_REMOTE: u32 = 0x100;
@@ -51,46 +53,81 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Template<'a> {
     /// Span.name
-    pub name: String,
+    pub name: &'a str,
     /// Span.kind
     pub kind: Kind,
-    /// http.request.method
-    pub method: &'static str,
-    /// url.scheme
-    pub scheme: &'static str,
-    /// http.route; "" is unset
-    pub route: &'a str,
-    /// http.response.status_code; 0 is unset
-    pub status: u16,
-    /// network.protocol.version; "" is unset
-    pub protocol_version: &'static str,
+    /// What was asked and answered.
+    pub call: Call<'a>,
     /// error.type, and an error it is; "" is unset
     pub error_type: &'a str,
+}
+
+/// What the spans of a series say of the request and its answer.
+#[derive(Debug)]
+pub enum Call<'a> {
+    /// HTTP.
+    Http {
+        /// http.request.method
+        method: &'static str,
+        /// url.scheme
+        scheme: &'static str,
+        /// http.route; "" is unset
+        route: &'a str,
+        /// http.response.status_code; 0 is unset
+        status: u16,
+        /// network.protocol.version; "" is unset
+        protocol_version: &'static str,
+    },
+    /// Remote procedure calls.
+    Rpc {
+        /// rpc.system.name
+        system: &'static str,
+        /// rpc.method
+        method: &'a str,
+        /// rpc.response.status_code
+        status: &'a str,
+    },
 }
 
 impl Template<'_> {
     /// The fields of a Span that this stands for.
     pub fn encode(&self) -> Vec<u8> {
-        let text = |key: &str, value: &str| {
-            let value = any_value::Value::StringValue(value.to_owned());
-            (key.to_owned(), value)
-        };
-        let mut pairs = vec![
-            text("http.request.method", self.method),
-            text("url.scheme", self.scheme),
-        ];
-        if self.status != 0 {
-            let value = any_value::Value::IntValue(self.status.into());
-            pairs.push(("http.response.status_code".to_owned(), value));
-        }
-        for (key, value) in [
-            ("http.route", self.route),
-            ("network.protocol.version", self.protocol_version),
-            ("error.type", self.error_type),
-        ] {
+        let mut pairs = Vec::new();
+        let mut text = |key: &str, value: &str| {
             if !value.is_empty() {
-                pairs.push(text(key, value));
+                let value = any_value::Value::StringValue(value.to_owned());
+                pairs.push((key.to_owned(), value));
             }
+        };
+        let mut http_status = 0;
+        match self.call {
+            Call::Http {
+                method,
+                scheme,
+                route,
+                status,
+                protocol_version,
+            } => {
+                text("http.request.method", method);
+                text("url.scheme", scheme);
+                text("http.route", route);
+                text("network.protocol.version", protocol_version);
+                http_status = status;
+            }
+            Call::Rpc {
+                system,
+                method,
+                status,
+            } => {
+                text("rpc.system.name", system);
+                text("rpc.method", method);
+                text("rpc.response.status_code", status);
+            }
+        }
+        text("error.type", self.error_type);
+        if http_status != 0 {
+            let value = any_value::Value::IntValue(http_status.into());
+            pairs.push(("http.response.status_code".to_owned(), value));
         }
         let attributes = pairs
             .into_iter()
@@ -105,7 +142,7 @@ impl Template<'_> {
             ..Status::default()
         });
         ProtoSpan {
-            name: self.name.clone(),
+            name: self.name.to_owned(),
             kind: self.kind as i32,
             attributes,
             status,
@@ -185,6 +222,11 @@ pub enum Url<'a> {
     },
     /// Neither (`OPTIONS *`, CONNECT, on the server's side).
     None,
+    /// A remote procedure call has a method instead, and no body sizes.
+    Rpc {
+        /// rpc.method_original, a path without its first '/'; "" is unset
+        method_original: &'a [u8],
+    },
 }
 
 /// Appends one `ScopeSpans.spans` field. `shared`: encoded fields of a Span that this one has too.
@@ -196,7 +238,9 @@ pub fn append_span(out: &mut Vec<u8>, shared: [&[u8]; 2], own: &Own<'_>) {
     }
     let mut head = wire::Head::new();
     put_fixed(&mut head, own);
-    head.body_sizes(own.request_body_bytes, own.response_body_bytes);
+    if !matches!(own.url, Url::Rpc { .. }) {
+        head.body_sizes(own.request_body_bytes, own.response_body_bytes);
+    }
     match own.url {
         Url::Parts { path, query, plain } => {
             let path = cut(path, MAX_URL_PART_BYTES);
@@ -222,6 +266,13 @@ pub fn append_span(out: &mut Vec<u8>, shared: [&[u8]; 2], own: &Own<'_>) {
             append_url_full(out, origin, target, plain);
         }
         Url::None => out.extend_from_slice(head.bytes()),
+        Url::Rpc { method_original } => {
+            out.extend_from_slice(head.bytes());
+            if !method_original.is_empty() {
+                let method = redact::path(cut(method_original, MAX_RPC_METHOD_BYTES));
+                append_string(out, "rpc.method_original", &method);
+            }
+        }
     }
     if own.has_rare() {
         append_rare(out, own);

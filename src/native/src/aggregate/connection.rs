@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::origin::{for_people, text, Origin};
+use super::origin::{for_people, text, Origin, Scheme};
 use super::series::SeriesKey;
 use crate::conn::{Address, ConnInfo};
 use crate::exchange::Role;
@@ -31,7 +31,7 @@ pub struct ConnCache {
 pub(super) struct OriginCache {
     /// As sent; empty where nothing was.
     authority: Vec<u8>,
-    https: bool,
+    scheme: Scheme,
     /// The process's number for (server.address, server.port), once asked for.
     pub address: Option<u32>,
     pub origin: Origin,
@@ -41,24 +41,23 @@ pub(super) struct OriginCache {
     user_agent_at: usize,
     /// As sent; "" where there was none.
     user_agent: Vec<u8>,
-    /// Scheme and authority as url.full wants them; a client's only.
+    /// Scheme and authority as url.full wants them; an HTTP client's only.
     pub url: String,
 }
 
 impl OriginCache {
-    pub fn is_of(&self, authority: &[u8], https: bool) -> bool {
-        self.https == https && self.authority == authority
+    pub fn is_of(&self, authority: &[u8], scheme: Scheme) -> bool {
+        self.scheme == scheme && self.authority == authority
     }
 
     #[cold]
-    pub fn new(conn: &ConnInfo, authority: &[u8], https: bool) -> Self {
-        let asked = Origin::of_authority(authority, https);
+    pub fn new(conn: &ConnInfo, authority: &[u8], scheme: Scheme) -> Self {
         let (attributes, url) = (Vec::with_capacity(256), String::new());
         let mut cache = Self {
             authority: authority.to_vec(),
-            https,
+            scheme,
             address: None,
-            origin: asked.unwrap_or_else(|| Origin::of_socket(conn, conn.server())),
+            origin: Origin::of(conn, authority, scheme),
             attributes,
             client_end: 0,
             user_agent_at: 0,
@@ -66,7 +65,7 @@ impl OriginCache {
             url,
         };
         cache.encode(conn);
-        if conn.role == Role::Client {
+        if conn.role == Role::Client && scheme != Scheme::Grpc {
             cache.make_url();
         }
         cache
@@ -124,9 +123,10 @@ impl OriginCache {
     }
 
     fn make_url(&mut self) {
+        let https = self.scheme == Scheme::Https;
         self.url
-            .push_str(if self.https { "https://" } else { "http://" });
-        if Origin::of_authority(&self.authority, self.https).is_some() {
+            .push_str(if https { "https://" } else { "http://" });
+        if Origin::of_authority(&self.authority, self.scheme).is_some() {
             let authority = crate::redact::authority(&self.authority);
             self.url
                 .push_str(&String::from_utf8_lossy(authority.trim_ascii()));

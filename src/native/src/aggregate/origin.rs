@@ -8,6 +8,26 @@ use crate::conn::{Address, ConnInfo, Endpoint};
 /// Longest host that DNS allows, with a little to spare.
 const MAX_HOST_BYTES: usize = 260;
 
+/// How a server was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+    /// gRPC, with or without TLS.
+    Grpc,
+}
+
+impl Scheme {
+    /// The port that an authority without one means. gRPC's means none (0): it need not be what was connected to.
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+            Self::Grpc => 0,
+        }
+    }
+}
+
 /// A server's name and port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -18,8 +38,21 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// What was asked for, else the socket. gRPC has nothing to say to a unix socket but "localhost": there it is the
+    /// path that tells servers apart.
+    pub fn of(conn: &ConnInfo, authority: &[u8], scheme: Scheme) -> Self {
+        let socket = || Self::of_socket(conn, conn.server());
+        if scheme == Scheme::Grpc && conn.remote.address == Address::Unix {
+            let socket = socket();
+            if !socket.address.is_empty() {
+                return socket;
+            }
+        }
+        Self::of_authority(authority, scheme).unwrap_or_else(socket)
+    }
+
     /// From a Host header or an authority, `[userinfo@]host[:port]`; None where it is none (RFC 3986, 3.2).
-    pub fn of_authority(authority: &[u8], https: bool) -> Option<Self> {
+    pub fn of_authority(authority: &[u8], scheme: Scheme) -> Option<Self> {
         let at = memchr::memrchr(b'@', authority).map_or(0, |at| at + 1);
         let authority = authority[at..].trim_ascii();
         if authority.len() > MAX_HOST_BYTES {
@@ -49,13 +82,7 @@ impl Origin {
             }
         };
         let port = match port {
-            [] | [b':'] => {
-                if https {
-                    443
-                } else {
-                    80
-                }
-            }
+            [] | [b':'] => scheme.default_port(),
             [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
                 std::str::from_utf8(digits).ok()?.parse().ok()?
             }
@@ -70,8 +97,7 @@ impl Origin {
         })
     }
 
-    /// From the socket.
-    pub fn of_socket(conn: &ConnInfo, end: Endpoint) -> Self {
+    fn of_socket(conn: &ConnInfo, end: Endpoint) -> Self {
         Self {
             address: text(conn, end.address).into(),
             port: end.port,
@@ -137,35 +163,38 @@ mod tests {
 
     #[test]
     fn authorities() {
-        for (text, https, expected) in [
-            ("example.org", false, Some(("example.org", 80))),
-            ("Example.ORG", true, Some(("example.org", 443))),
-            ("example.org:8080", true, Some(("example.org", 8080))),
-            ("example.org:", false, Some(("example.org", 80))),
-            ("u:p@h:1", false, Some(("h", 1))),
-            ("[::1]:9", false, Some(("::1", 9))),
-            ("[fe80::1]", true, Some(("fe80::1", 443))),
-            (" h ", false, Some(("h", 80))),
-            ("", false, None),
-            (":80", false, None),
-            ("h:99999", false, None),
-            ("h:x", false, None),
-            ("::1", false, None),
-            ("[::1", false, None),
-            ("[::1]x", false, None),
-            ("[x]", false, None),
-            ("a b", false, None),
-            ("a/b", false, None),
-            ("a\u{e9}", false, None),
+        use Scheme::{Grpc, Http, Https};
+        for (text, scheme, expected) in [
+            ("example.org", Http, Some(("example.org", 80))),
+            ("Example.ORG", Https, Some(("example.org", 443))),
+            ("example.org:8080", Https, Some(("example.org", 8080))),
+            ("example.org:", Http, Some(("example.org", 80))),
+            ("shop", Grpc, Some(("shop", 0))),
+            ("shop:50051", Grpc, Some(("shop", 50051))),
+            ("u:p@h:1", Http, Some(("h", 1))),
+            ("[::1]:9", Http, Some(("::1", 9))),
+            ("[fe80::1]", Https, Some(("fe80::1", 443))),
+            (" h ", Http, Some(("h", 80))),
+            ("", Http, None),
+            (":80", Http, None),
+            ("h:99999", Http, None),
+            ("h:x", Http, None),
+            ("::1", Http, None),
+            ("[::1", Http, None),
+            ("[::1]x", Http, None),
+            ("[x]", Http, None),
+            ("a b", Http, None),
+            ("a/b", Http, None),
+            ("a\u{e9}", Http, None),
         ] {
-            let origin = Origin::of_authority(text.as_bytes(), https);
+            let origin = Origin::of_authority(text.as_bytes(), scheme);
             assert_eq!(
                 origin.as_ref().map(|o| (&*o.address, o.port)),
                 expected,
                 "{text}"
             );
         }
-        assert!(Origin::of_authority(&[b'a'; 300], false).is_none());
+        assert!(Origin::of_authority(&[b'a'; 300], Http).is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is handed out: the plain structs behind `_native.pyi`, field by field.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::queue::SpanBytes;
@@ -47,15 +48,21 @@ pub struct Histogram {
     pub buckets: [u64; BUCKETS],
 }
 
-/// `_native.HttpSeries`.
+/// `_native.HttpSeries`. Of gRPC's, `method` to `status` and `protocol_version` are empty.
 #[derive(Clone, Debug)]
 pub struct HttpSeries {
     /// Whose.
     pub process_key: u64,
-    /// http.server.* or http.client.*.
+    /// http.server.* or http.client.*, rpc.server.* or rpc.client.*.
     pub role: Role,
     /// Start of the series' first exchange.
     pub start_unix_ns: u64,
+    /// rpc.system.name; "" for HTTP.
+    pub rpc_system: &'static str,
+    /// rpc.method; "" for HTTP.
+    pub rpc_method: Arc<str>,
+    /// rpc.response.status_code; "" for HTTP.
+    pub rpc_status: Cow<'static, str>,
     /// http.request.method; "" in the overflow series.
     pub method: &'static str,
     /// url.scheme.
@@ -127,8 +134,16 @@ pub struct Line {
     pub target: String,
     /// http.route; "" where unset.
     pub route: Arc<str>,
-    /// 0 where there was none.
+    /// HTTP's; 0 where there was none.
     pub status: u16,
+    /// rpc.method; "" for HTTP.
+    pub rpc_method: Arc<str>,
+    /// rpc.response.status_code; "" for HTTP.
+    pub rpc_status: Cow<'static, str>,
+    /// Messages that a gRPC client sent; None where not counted.
+    pub request_messages: Option<u64>,
+    /// Messages that a gRPC server sent; None where not counted.
+    pub response_messages: Option<u64>,
     /// "" on success.
     pub error_type: Arc<str>,
     /// Transfer coding removed.

@@ -1,7 +1,10 @@
 //! A series: what its points have in common, packed into two words, and its histograms.
 
+use std::borrow::Cow;
+
 use super::records::{Histogram, BUCKETS, DURATION_BOUNDS_S, SIZE_BOUNDS};
-use crate::exchange::{ErrorKind, Role};
+use super::rpc;
+use crate::exchange::{ErrorKind, Http, HttpVersion, Role};
 use crate::routes::RouteId;
 
 /// Values of http.request.method; a `Method` is an index.
@@ -17,6 +20,7 @@ pub struct Method(u8);
 impl Method {
     pub const COUNT: usize = METHODS.len();
     pub const OTHER: Self = Self(0);
+    pub const POST: Self = Self(7);
 
     /// Methods are case-sensitive (RFC 9110, 9.1).
     #[inline]
@@ -59,24 +63,38 @@ impl Method {
     }
 }
 
-/// network.protocol.version.
+/// What is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
+pub enum Protocol {
     Http10 = 0,
     Http11 = 1,
-    /// BPF counts without looking at it.
-    Unknown = 2,
-    Http2 = 3,
+    Http2 = 2,
+    /// BPF counts without looking at the version.
+    Http = 3,
+    /// gRPC, on HTTP/2.
+    Grpc = 4,
+}
+
+impl Protocol {
+    #[inline]
+    pub fn of(http: &Http<'_>) -> Self {
+        match (&http.grpc, http.version) {
+            (None, HttpVersion::Http10) => Self::Http10,
+            (None, HttpVersion::Http11) => Self::Http11,
+            (None, HttpVersion::Http2) => Self::Http2,
+            (Some(_), _) => Self::Grpc,
+        }
+    }
 }
 
 /// All that the exchanges of one series (within a process) have in common. `address` is the process's own
-/// number of (server.address, server.port), 0 for none.
+/// number of (server.address, server.port), 0 for none. Of gRPC's, `route` is the method and `status` gRPC's code.
 #[derive(Clone, Copy, Debug)]
 pub struct SeriesFields {
     pub role: Role,
     pub method: Method,
     pub https: bool,
-    pub version: Version,
+    pub protocol: Protocol,
     pub route: RouteId,
     pub address: u32,
     pub status: u16,
@@ -88,11 +106,15 @@ pub struct SeriesFields {
 pub struct SeriesKey(u64, u64);
 
 impl SeriesFields {
+    pub fn is_rpc(&self) -> bool {
+        self.protocol == Protocol::Grpc
+    }
+
     #[inline]
     pub fn key(&self) -> SeriesKey {
         let small = u64::from(self.status)
             | u64::from(self.method.0) << 16
-            | (self.version as u64) << 24
+            | (self.protocol as u64) << 24
             | u64::from(self.https) << 32
             | u64::from(self.role == Role::Client) << 33
             | self.error.map_or(0, |e| e as u64 + 1) << 34
@@ -113,25 +135,37 @@ impl SeriesFields {
         }
     }
 
-    /// network.protocol.version; "" where unknown.
+    /// network.protocol.version; "" where unknown, and of gRPC, which is always on HTTP/2.
     pub fn protocol_version(&self) -> &'static str {
-        match self.version {
-            Version::Http10 => "1.0",
-            Version::Http11 => "1.1",
-            Version::Http2 => "2",
-            Version::Unknown => "",
+        match self.protocol {
+            Protocol::Http10 => "1.0",
+            Protocol::Http11 => "1.1",
+            Protocol::Http2 => "2",
+            Protocol::Http | Protocol::Grpc => "",
         }
     }
 
-    /// The status alone makes it an error: 5xx, for the client 4xx as well.
+    /// The status alone makes it an error: HTTP's 5xx, for the client 4xx as well.
     pub fn is_error_status(&self) -> bool {
+        if self.is_rpc() {
+            return rpc::is_error(self.role, self.status);
+        }
         self.status >= if self.role == Role::Client { 400 } else { 500 }
+    }
+
+    /// The status as text: gRPC's has a name.
+    pub fn status_text(&self) -> Cow<'static, str> {
+        if self.is_rpc() {
+            rpc::status_code(self.status)
+        } else {
+            self.status.to_string().into()
+        }
     }
 
     /// error.type; "" on success.
     pub fn error_type(&self) -> String {
         if self.is_error_status() {
-            self.status.to_string()
+            self.status_text().into_owned()
         } else {
             self.error.map_or("", ErrorKind::as_str).to_owned()
         }

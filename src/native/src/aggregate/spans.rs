@@ -14,6 +14,7 @@ use super::Settings;
 use crate::exchange::{Http, Role};
 use crate::otlp::{self, Context, Own, Url};
 use crate::redact::is_plain_path;
+use crate::routes::RouteId;
 use crate::sampling::{self, Budget, Ids, Sampler, FLAG_RANDOM, FLAG_SAMPLED};
 
 /// The shortest span: with less room than this left in the queue there is no need to try.
@@ -188,6 +189,12 @@ impl Spans {
 #[inline]
 fn url<'a>(shared: &Shared<'a>, http: &Http<'a>, target: &Target<'a>) -> Url<'a> {
     match shared.fields.role {
+        _ if shared.fields.is_rpc() => Url::Rpc {
+            method_original: match shared.fields.route {
+                RouteId::UNSET => target.path.strip_prefix(b"/").unwrap_or(target.path),
+                _ => b"",
+            },
+        },
         Role::Server if target.path.is_empty() => Url::None,
         Role::Server => Url::Parts {
             path: target.path,

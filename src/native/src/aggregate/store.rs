@@ -7,24 +7,24 @@ use rustc_hash::FxHashMap;
 
 use super::origin::Origin;
 use super::records::HttpSeries;
+use super::rpc;
 use super::series::{Series, SeriesFields, SeriesKey};
 use crate::exchange::Role;
-use crate::otlp::{Kind, Template};
-use crate::routes::Router;
+use crate::otlp::{Call, Kind, Template};
+use crate::routes::{RouteId, Router};
 
-/// Numbers of the overflow series.
-const OVERFLOW_SERVER: u32 = u32::MAX;
-const OVERFLOW_CLIENT: u32 = u32::MAX - 1;
+/// Numbers of the overflow series, from here on.
+const OVERFLOW: u32 = u32::MAX - 3;
 /// Number of an address beyond the limit.
 const ADDRESS_OVERFLOW: u32 = u32::MAX;
 
-/// At most `max_series` series, as many addresses, and an overflow series for each role.
+/// At most `max_series` series, as many addresses, and overflow series: HTTP's and gRPC's for each role.
 #[derive(Debug)]
 pub struct SeriesStore {
     max_series: usize,
     series: Vec<Series>,
     index: FxHashMap<SeriesKey, u32>,
-    overflow: [Option<Box<Series>>; 2],
+    overflow: [Option<Box<Series>>; 4],
     /// Numbered from 1.
     addresses: Vec<(Arc<str>, u16)>,
     address_index: FxHashMap<Origin, u32>,
@@ -36,7 +36,7 @@ impl SeriesStore {
             max_series,
             series: Vec::new(),
             index: FxHashMap::default(),
-            overflow: [None, None],
+            overflow: Default::default(),
             addresses: Vec::new(),
             address_index: FxHashMap::default(),
         }
@@ -57,21 +57,17 @@ impl SeriesStore {
             self.index.insert(key, number);
             return number;
         }
-        let (place, number) = match fields.role {
-            Role::Server => (0, OVERFLOW_SERVER),
-            Role::Client => (1, OVERFLOW_CLIENT),
-        };
+        let place = usize::from(fields.role == Role::Client) + 2 * usize::from(fields.is_rpc());
         self.overflow[place].get_or_insert_with(|| Box::new(Series::new(*fields, start_ns)));
-        number
+        OVERFLOW + place as u32
     }
 
     /// A series by a number that `number_of` gave.
     #[inline]
     pub fn get(&mut self, number: u32) -> Option<&mut Series> {
-        match number {
-            OVERFLOW_SERVER => self.overflow[0].as_deref_mut(),
-            OVERFLOW_CLIENT => self.overflow[1].as_deref_mut(),
-            number => self.series.get_mut(number as usize),
+        match number.checked_sub(OVERFLOW) {
+            Some(place) => self.overflow[place as usize].as_deref_mut(),
+            None => self.series.get_mut(number as usize),
         }
     }
 
@@ -123,6 +119,13 @@ impl SeriesStore {
             process_key,
             role: series.fields.role,
             start_unix_ns: unix_ns(series.start_ns),
+            rpc_system: if series.fields.is_rpc() {
+                rpc::SYSTEM
+            } else {
+                ""
+            },
+            rpc_method: none.clone(),
+            rpc_status: "".into(),
             method: "",
             scheme: "",
             route: none.clone(),
@@ -143,21 +146,31 @@ impl SeriesStore {
                 .checked_sub(1)
                 .map(|i| &self.addresses[i as usize]);
             let error_type = fields.error_type();
-            HttpSeries {
-                method: fields.method.as_str(),
-                scheme: fields.scheme(),
-                route: router.name(fields.route).clone(),
-                status: fields.status,
+            let row = HttpSeries {
                 error_type: if error_type.is_empty() {
                     none.clone()
                 } else {
                     error_type.into()
                 },
-                protocol_version: fields.protocol_version(),
                 server_address: address.map_or(&none, |address| &address.0).clone(),
                 server_port: address.map_or(0, |address| address.1),
                 overflow: false,
                 ..bare(series)
+            };
+            if fields.is_rpc() {
+                return HttpSeries {
+                    rpc_method: rpc::name(router, fields.route),
+                    rpc_status: fields.status_text(),
+                    ..row
+                };
+            }
+            HttpSeries {
+                method: fields.method.as_str(),
+                scheme: fields.scheme(),
+                route: router.name(fields.route).clone(),
+                status: fields.status,
+                protocol_version: fields.protocol_version(),
+                ..row
             }
         }));
         out.extend(self.overflow.iter().flatten().map(|series| bare(series)));
@@ -166,20 +179,42 @@ impl SeriesStore {
 
 #[cold]
 fn template(fields: &SeriesFields, router: &Router) -> Vec<u8> {
+    let kind = match fields.role {
+        Role::Server => Kind::Server,
+        Role::Client => Kind::Client,
+    };
+    let error_type = &fields.error_type();
+    if fields.is_rpc() {
+        let method = &rpc::name(router, fields.route);
+        return Template {
+            name: if fields.route == RouteId::UNSET {
+                rpc::SYSTEM
+            } else {
+                method
+            },
+            kind,
+            call: Call::Rpc {
+                system: rpc::SYSTEM,
+                method,
+                status: &fields.status_text(),
+            },
+            error_type,
+        }
+        .encode();
+    }
     let route = router.name(fields.route);
     let separator = if route.is_empty() { "" } else { " " };
     Template {
-        name: format!("{}{separator}{route}", fields.method.in_name()),
-        kind: match fields.role {
-            Role::Server => Kind::Server,
-            Role::Client => Kind::Client,
+        name: &format!("{}{separator}{route}", fields.method.in_name()),
+        kind,
+        call: Call::Http {
+            method: fields.method.as_str(),
+            scheme: fields.scheme(),
+            route,
+            status: fields.status,
+            protocol_version: fields.protocol_version(),
         },
-        method: fields.method.as_str(),
-        scheme: fields.scheme(),
-        route,
-        status: fields.status,
-        protocol_version: fields.protocol_version(),
-        error_type: &fields.error_type(),
+        error_type,
     }
     .encode()
 }

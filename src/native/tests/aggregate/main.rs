@@ -3,5 +3,6 @@
 
 mod accounts;
 mod metrics;
+mod rpc;
 mod spans;
 mod world;

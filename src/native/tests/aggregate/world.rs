@@ -61,6 +61,26 @@ pub fn send_at(
     error: Option<ErrorKind>,
 ) {
     aggregator.begin(conn, http.method);
+    exchange(aggregator, conn, http, start_ns, error);
+}
+
+/// A gRPC call, of which the aggregate hears at its end alone.
+pub fn send_call(
+    aggregator: &mut Aggregator,
+    conn: &mut ConnInfo,
+    http: Http<'_>,
+    error: Option<ErrorKind>,
+) {
+    exchange(aggregator, conn, http, 5_000_000_000, error);
+}
+
+fn exchange(
+    aggregator: &mut Aggregator,
+    conn: &mut ConnInfo,
+    http: Http<'_>,
+    start_ns: u64,
+    error: Option<ErrorKind>,
+) {
     let detail = Detail::Http(http);
     aggregator.exchange(
         conn,
