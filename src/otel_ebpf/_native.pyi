@@ -58,7 +58,11 @@ class Line(NamedTuple):
     method: str
     target: str  # path as sent, redacted, cut at 2,048 characters
     route: str  # "" where unset
-    status: int  # 0 where there was none
+    status: int  # HTTP's; 0 where there was none
+    rpc_method: str  # "package.Service/Method" or "_OTHER"; "" for HTTP
+    rpc_status: str  # "OK", "NOT_FOUND", ...; "" for HTTP
+    request_messages: int | None  # of a gRPC client; None where not counted
+    response_messages: int | None
     error_type: str  # "" on success
     request_body_bytes: int
     response_body_bytes: int
@@ -75,17 +79,23 @@ class Histogram(NamedTuple):
     buckets: list[int]
 
 class HttpSeries(NamedTuple):
-    """One series of http.{server,client}.request.*: everything but the process is an attribute of its points."""
+    """One series of http.{server,client}.request.*, or of gRPC on top of it: rpc.{server,client}.call.*.
+
+    Everything but the process is an attribute of its points.
+    """
 
     process_key: int
     role: Literal["server", "client"]
     start_unix_ns: int
-    method: str  # a known one or "_OTHER"; "" in the overflow series
+    rpc_system: Literal["", "grpc"]  # "" for HTTP
+    rpc_method: str  # "package.Service/Method" or "_OTHER"; "" for HTTP and in the overflow series
+    rpc_status: str  # the same
+    method: str  # a known one or "_OTHER"; "" in the overflow series; from here to status and protocol_version: HTTP's
     scheme: str
     route: str  # "" where unset
     status: int  # 0 where there was none
     error_type: str  # "" on success
-    protocol_version: str  # "1.0" or "1.1"
+    protocol_version: str  # "1.0", "1.1" or "2"
     server_address: str
     server_port: int  # 0 where unset
     overflow: bool  # cardinality limit: otel.metric.overflow=true, no other attribute

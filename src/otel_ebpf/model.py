@@ -34,7 +34,11 @@ class Process(Protocol):
 
 
 class Line(Protocol):
-    """One finished request, for people. `status` is 0 where there was none."""
+    """One finished request, for people.
+
+    `status` is HTTP's, 0 where there was none; `rpc_method` and `rpc_status` are those of a gRPC call, "" elsewhere;
+    its messages are None where they were not counted.
+    """
 
     @property
     def process_key(self) -> int: ...
@@ -56,6 +60,14 @@ class Line(Protocol):
     def route(self) -> str: ...
     @property
     def status(self) -> int: ...
+    @property
+    def rpc_method(self) -> str: ...
+    @property
+    def rpc_status(self) -> str: ...
+    @property
+    def request_messages(self) -> int | None: ...
+    @property
+    def response_messages(self) -> int | None: ...
     @property
     def error_type(self) -> str: ...
     @property
@@ -84,7 +96,11 @@ class Histogram(Protocol):
 
 
 class HttpSeries(Protocol):
-    """One series of the http.*.request metrics; everything but the process is an attribute of its points."""
+    """One series of the http.*.request metrics, or of rpc.*.call where `rpc_system` is not "".
+
+    Everything but the process is an attribute of its points. What is only HTTP's is "" or 0 in a series of calls, and
+    the other way round.
+    """
 
     @property
     def process_key(self) -> int: ...
@@ -92,6 +108,12 @@ class HttpSeries(Protocol):
     def role(self) -> str: ...
     @property
     def start_unix_ns(self) -> int: ...
+    @property
+    def rpc_system(self) -> str: ...
+    @property
+    def rpc_method(self) -> str: ...
+    @property
+    def rpc_status(self) -> str: ...
     @property
     def method(self) -> str: ...
     @property

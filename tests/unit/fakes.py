@@ -35,6 +35,10 @@ class Line(NamedTuple):
     target: str = "/orders/17"
     route: str = "/orders/{id}"
     status: int = 200
+    rpc_method: str = ""
+    rpc_status: str = ""
+    request_messages: int | None = None
+    response_messages: int | None = None
     error_type: str = ""
     request_body_bytes: int = 0
     response_body_bytes: int = 612
@@ -54,6 +58,9 @@ class Series(NamedTuple):
     process_key: int = 1
     role: str = "server"
     start_unix_ns: int = 1_700_000_000_000_000_000
+    rpc_system: str = ""
+    rpc_method: str = ""
+    rpc_status: str = ""
     method: str = "GET"
     scheme: str = "http"
     route: str = "/orders/{id}"
@@ -66,6 +73,36 @@ class Series(NamedTuple):
     duration: Histogram = Histogram()
     request_body: Histogram | None = None
     response_body: Histogram | None = None
+
+
+def call_series(
+    method: str = "shop.v1.Cart/Add",
+    status: str = "OK",
+    *,
+    role: str = "server",
+    error_type: str = "",
+    server: tuple[str, int] = ("", 0),
+    overflow: bool = False,
+    duration: Histogram | None = None,
+) -> Series:
+    """A series of gRPC calls: what is HTTP's is empty."""
+    return Series(
+        role=role,
+        rpc_system="grpc",
+        rpc_method="" if overflow else method,
+        rpc_status="" if overflow else status,
+        method="",
+        scheme="",
+        route="",
+        status=0,
+        error_type=error_type,
+        protocol_version="",
+        server_address=server[0],
+        server_port=server[1],
+        overflow=overflow,
+        duration=duration or Histogram(),
+        request_body=Histogram(1, 10.0, 10.0, 10.0, (0, 1)),
+    )
 
 
 class Active(NamedTuple):

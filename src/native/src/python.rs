@@ -65,11 +65,13 @@ mod shapes {
     use super::*;
     named_tuples! {
         Process: "key tgid ppid uid start_boottime_ns cgroup_id comm args";
-        Line: "process_key role start_unix_ns duration_ns client server method target route status error_type \
-               request_body_bytes response_body_bytes trace_id span_id";
+        Line: "process_key role start_unix_ns duration_ns client server method target route status \
+               rpc_method rpc_status request_messages response_messages error_type request_body_bytes \
+               response_body_bytes trace_id span_id";
         Histogram: "count sum min max buckets";
-        HttpSeries: "process_key role start_unix_ns method scheme route status error_type protocol_version \
-                     server_address server_port overflow duration request_body response_body";
+        HttpSeries: "process_key role start_unix_ns rpc_system rpc_method rpc_status method scheme route status \
+                     error_type protocol_version server_address server_port overflow duration request_body \
+                     response_body";
         ActiveSeries: "process_key method scheme value";
         SpanBatch: "process_key count spans";
         ProgramStats: "name hook run_count run_time_ns missed";
@@ -347,6 +349,10 @@ impl Session {
                     l.target,
                     &*l.route,
                     l.status,
+                    &*l.rpc_method,
+                    &*l.rpc_status,
+                    l.request_messages,
+                    l.response_messages,
                     &*l.error_type,
                     l.request_body_bytes,
                     l.response_body_bytes,
@@ -368,6 +374,9 @@ impl Session {
                     s.process_key,
                     role(s.role),
                     s.start_unix_ns,
+                    s.rpc_system,
+                    &*s.rpc_method,
+                    &*s.rpc_status,
                     s.method,
                     s.scheme,
                     &*s.route,

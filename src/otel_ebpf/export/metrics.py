@@ -15,7 +15,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMes
 
 from otel_ebpf import __version__, semconv
 from otel_ebpf.model import ActiveSeries, Histogram, HttpSeries
-from otel_ebpf.protocols.registry import HTTP, Metric
+from otel_ebpf.protocols.registry import HTTP, PROTOCOLS, Metric
 
 Role = Literal["server", "client"]
 _CUMULATIVE: Final = pb.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -77,14 +77,14 @@ class MetricsEncoder:
 
     def _add(self, target: "_Builder", series: HttpSeries, now_unix_ns: int) -> None:
         role: Role = "server" if series.role == "server" else "client"
-        metrics = HTTP.metrics[role]
+        metrics = PROTOCOLS[series.rpc_system or HTTP.name].metrics[role]
         attributes = _attributes(series)
         for metric, histogram in (
             (metrics.duration, series.duration),
             (metrics.request_size, series.request_body),
             (metrics.response_size, series.response_body),
         ):
-            if histogram is None:
+            if metric is None or histogram is None:
                 continue
             point = self._point(series, metric, histogram, now_unix_ns)
             if point is not None:
@@ -170,6 +170,9 @@ def add_counters(
 def _identity(series: HttpSeries) -> tuple[object, ...]:
     return (
         series.role,
+        series.rpc_system,
+        series.rpc_method,
+        series.rpc_status,
         series.method,
         series.scheme,
         series.route,
@@ -188,11 +191,14 @@ def _attributes(series: HttpSeries) -> list[KeyValue]:
     attributes = [
         _text(key, value)
         for key, value in (
+            (semconv.RPC_SYSTEM_NAME, series.rpc_system),
+            (semconv.RPC_METHOD, series.rpc_method),
+            (semconv.RPC_RESPONSE_STATUS_CODE, series.rpc_status),
             (semconv.HTTP_REQUEST_METHOD, series.method),
             (semconv.URL_SCHEME, series.scheme),
             (semconv.HTTP_ROUTE, series.route),
             (semconv.ERROR_TYPE, series.error_type),
-            (semconv.NETWORK_PROTOCOL_NAME, HTTP.name),
+            (semconv.NETWORK_PROTOCOL_NAME, "" if series.rpc_system else HTTP.name),
             (semconv.NETWORK_PROTOCOL_VERSION, series.protocol_version),
             (semconv.SERVER_ADDRESS, series.server_address),
         )

@@ -14,10 +14,11 @@ from rich.text import Text
 
 from otel_ebpf.export.terminal import bytes_text, duration_text, printable
 from otel_ebpf.model import Accounting, HttpSeries, ProgramStats
+from otel_ebpf.protocols.registry import GRPC
 
 _ROWS: Final = 40
 Key = tuple[str, str, str, str]
-"""Service, role, method, route."""
+"""Service, role, method, route; of calls: service, role, `GRPC.title`, rpc.method."""
 
 
 @dataclass(slots=True)
@@ -96,8 +97,9 @@ class Totals:
 
 def _add(totals: dict[Key, Total], series: Iterable[HttpSeries], service: str) -> None:
     for one in series:
-        key = (service, one.role, "" if one.overflow else one.method, "(other)" if one.overflow else one.route)
-        totals.setdefault(key, Total()).add(one)
+        method = GRPC.title if one.rpc_system else one.method
+        route = "(other)" if one.overflow else one.rpc_method or one.route
+        totals.setdefault((service, one.role, method, route), Total()).add(one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,9 @@ class Summary:
             {
                 "service": service,
                 "role": role,
-                "method": method or None,
-                "route": route or None,
+                "method": None if method == GRPC.title else method or None,
+                "route": None if method == GRPC.title else route or None,
+                "rpc_method": route if method == GRPC.title else None,
                 "requests": total.count,
                 "errors": total.errors,
                 "mean_s": total.mean_s,

@@ -14,6 +14,7 @@ from rich.color import ColorSystem
 from rich.style import Style
 
 from otel_ebpf.model import Line, ProcessInfo
+from otel_ebpf.protocols.registry import GRPC
 
 LINES_PER_SECOND: Final = 2000
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -55,7 +56,7 @@ class TextLines:
 
     #        service  client → server  method  route  status
     _START = (10, 33, 6, 24, 3)
-    _LIMIT = (20, 47, 8, 48, 18)
+    _LIMIT = (20, 47, 8, 48, 19)
     # time, duration, bytes, and two blanks between each of the eight columns
     _FIXED = 12 + 8 + 8 + 2 * 7
     _SHORTEST_TARGET = 12
@@ -71,9 +72,9 @@ class TextLines:
         cells = [
             printable(process.service_name if process else "?"),
             printable(f"{line.client} → {line.server}"),
-            printable(line.method),
-            printable(line.route or line.target or "-"),
-            str(line.status) if line.status else line.error_type or "-",
+            GRPC.title if line.rpc_method else printable(line.method),
+            printable(_route(line) or line.target or "-"),
+            line.rpc_status or (str(line.status) if line.status else line.error_type or "-"),
         ]
         self._fit(cells)
         service, peers, method, route, status = (
@@ -98,7 +99,8 @@ class TextLines:
 
     def _target(self, line: Line) -> str:
         """The path as sent, where the route does not say it all: whole in a file, on a terminal what fits."""
-        if line.target == (line.route or line.target):
+        route = _route(line) or line.target
+        if line.target in (route, f"/{route}" if line.rpc_method else route):
             return ""
         target = printable(line.target)
         if not self._width:
@@ -121,7 +123,14 @@ class TextLines:
         return style.render(text, color_system=self._colours) if self._colours else text
 
 
+def _route(line: Line) -> str:
+    """What was asked for, as far as it has a name: a route, or gRPC's method."""
+    return line.route if line.rpc_method in ("", "_OTHER") else line.rpc_method
+
+
 def _status_style(line: Line) -> Style:
+    if line.rpc_status:
+        return _SERVER_ERROR if line.error_type else _OK if line.rpc_status == "OK" else _CLIENT_ERROR
     if not line.status or line.status >= 500:
         return _SERVER_ERROR
     if line.status >= 400:
@@ -146,6 +155,10 @@ def json_line(line: Line, process: ProcessInfo | None) -> str:
                 "target": line.target,
                 "route": line.route or None,
                 "status": line.status or None,
+                "rpc_method": line.rpc_method or None,
+                "rpc_status": line.rpc_status or None,
+                "request_messages": line.request_messages,
+                "response_messages": line.response_messages,
                 "error_type": line.error_type or None,
                 "duration_ns": line.duration_ns,
                 "request_body_bytes": line.request_body_bytes,

@@ -24,14 +24,17 @@ class RequestMetrics:
     """What is measured of requests on one side of the connection."""
 
     duration: Metric
-    request_size: Metric
-    response_size: Metric
-    active: Metric | None
+    request_size: Metric | None = None
+    response_size: Metric | None = None
+    active: Metric | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """`name` is `network.protocol.name`; `detector` says in a sentence how the core recognises it."""
+    """`name` is `network.protocol.name`, of calls `rpc.system.name`.
+
+    `detector` says in a sentence how the core recognises it.
+    """
 
     name: str
     title: str
@@ -45,8 +48,8 @@ _BYTES: Final = tuple(_native.SIZE_BOUNDS)
 
 HTTP: Final = Protocol(
     name="http",
-    title="HTTP/1.0 and HTTP/1.1",
-    detector="a request line (method, target, HTTP/1.x) in one direction, a status line in the other",
+    title="HTTP/1.0, HTTP/1.1 and HTTP/2",
+    detector="a request line (method, target, HTTP/1.x) in one direction, a status line in the other; HTTP/2's frames",
     conventions="https://opentelemetry.io/docs/specs/semconv/http/",
     metrics={
         "server": RequestMetrics(
@@ -59,9 +62,24 @@ HTTP: Final = Protocol(
             Metric("http.client.request.duration", "s", "Duration of HTTP client requests.", _SECONDS),
             Metric("http.client.request.body.size", "By", "Size of HTTP client request bodies.", _BYTES),
             Metric("http.client.response.body.size", "By", "Size of HTTP client response bodies.", _BYTES),
-            None,
         ),
     },
 )
 
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP,)}
+# Sizes and messages per call had metrics until the conventions deprecated them without another in their place.
+GRPC: Final = Protocol(
+    name="grpc",
+    title="gRPC",
+    detector="a request of HTTP/2 with a content-type of application/grpc",
+    conventions="https://opentelemetry.io/docs/specs/semconv/rpc/grpc/",
+    metrics={
+        "server": RequestMetrics(
+            Metric("rpc.server.call.duration", "s", "Duration of incoming remote procedure calls.", _SECONDS)
+        ),
+        "client": RequestMetrics(
+            Metric("rpc.client.call.duration", "s", "Duration of outgoing remote procedure calls.", _SECONDS)
+        ),
+    },
+)
+
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC)}

@@ -3,7 +3,7 @@
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from tests.unit.backend import text_attributes
-from tests.unit.fakes import Active, Histogram, Series
+from tests.unit.fakes import Active, Histogram, Series, call_series
 
 from otel_ebpf.enrich.process import encode_resource
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
@@ -71,6 +71,43 @@ def test_the_overflow_series_has_no_other_attribute() -> None:
     request = MetricsEncoder(delta=False, start_unix_ns=0).request(SHOP, [Series(overflow=True, method="")], [], 1)
     point = by_name(request)["http.server.request.duration"].histogram.data_points[0]
     assert text_attributes(point) == {"otel.metric.overflow": True}
+
+
+def test_calls_have_durations_of_their_own() -> None:
+    series = [
+        call_series(),
+        call_series(status="INTERNAL", error_type="INTERNAL"),
+        call_series(overflow=True),
+        call_series(role="client", server=("cart", 50051)),
+    ]
+    metrics = by_name(MetricsEncoder(delta=False, start_unix_ns=0).request(SHOP, series, [], 1))
+    assert {name: metric.unit for name, metric in metrics.items()} == {
+        "rpc.server.call.duration": "s",
+        "rpc.client.call.duration": "s",
+    }
+    server = [text_attributes(point) for point in metrics["rpc.server.call.duration"].histogram.data_points]
+    call = {"rpc.system.name": "grpc", "rpc.method": "shop.v1.Cart/Add"}
+    assert server == [
+        {**call, "rpc.response.status_code": "OK"},
+        {**call, "rpc.response.status_code": "INTERNAL", "error.type": "INTERNAL"},
+        {"otel.metric.overflow": True},
+    ]
+    point = metrics["rpc.client.call.duration"].histogram.data_points[0]
+    assert text_attributes(point) == {
+        **call,
+        "rpc.response.status_code": "OK",
+        "server.address": "cart",
+        "server.port": 50051,
+    }
+
+
+def test_delta_points_of_calls_are_kept_apart() -> None:
+    encoder = MetricsEncoder(delta=True, start_unix_ns=0)
+    for now, total in ((100, 3), (200, 5)):
+        series = [call_series(duration=histogram(total)), call_series(status="NOT_FOUND", duration=histogram(total))]
+        request = encoder.request(SHOP, series, [], now)
+    points = by_name(request)["rpc.server.call.duration"].histogram.data_points
+    assert [point.count for point in points] == [2, 2]
 
 
 def test_each_process_is_a_resource_of_its_own() -> None:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.unit.fakes import Histogram, Series
+from tests.unit.fakes import Histogram, Series, call_series
 
 from otel_ebpf.export.summary import Summary, Total, Totals
 from otel_ebpf.model import Accounting
@@ -123,6 +123,18 @@ def test_json_is_one_object_on_a_line() -> None:
     assert record["unaccounted"] == 0
     assert record["routes"][0]["requests"] == 10
     assert (record["routes"][1]["method"], record["routes"][1]["route"]) == (None, "(other)")
+
+
+def test_calls_are_told_by_their_method() -> None:
+    totals = Totals()
+    totals.update(
+        [call_series(duration=of(3, 2, 0.02, 0.02)), call_series(status="NOT_FOUND"), call_series(overflow=True)]
+    )
+    text = summary(totals).as_text(colours=False, width=0)
+    assert "shop      server   gRPC     shop.v1.Cart/Add" in text
+    routes = json.loads(summary(totals).as_json())["routes"]
+    shown = [(one["method"], one["route"], one["rpc_method"], one["requests"], one["body_bytes"]) for one in routes]
+    assert shown == [(None, None, "shop.v1.Cart/Add", 4, 20), (None, None, "(other)", 1, 10)]
 
 
 def test_the_mean_tells_what_a_wide_bucket_hides() -> None:

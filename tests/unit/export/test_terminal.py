@@ -42,6 +42,30 @@ def test_what_has_no_route_shows_its_path_and_what_has_no_status_its_error() -> 
     assert "connection_reset" in text
 
 
+CALL = Line(method="POST", target="/shop.v1.Cart/Add", route="", rpc_method="shop.v1.Cart/Add", rpc_status="NOT_FOUND")
+
+
+def test_a_call_shows_its_method_and_its_own_status() -> None:
+    words = TextLines(colours=None, width=0)(CALL, SHOP).split()
+    assert " ".join(words[4:]) == "10.0.0.9:80 gRPC shop.v1.Cart/Add NOT_FOUND 1.25 ms 612 B"
+    unknown = PLAIN(CALL._replace(target="/a.B/Evil", rpc_method="_OTHER", rpc_status="UNIMPLEMENTED"), SHOP).split()
+    assert unknown[5:8] == ["gRPC", "/a.B/Evil", "UNIMPLEMENTED"]
+    assert unknown[-1] == "B"
+    nameless = PLAIN(CALL._replace(target="", rpc_method="_OTHER"), SHOP).split()
+    assert nameless[5:8] == ["gRPC", "-", "NOT_FOUND"]
+    record = json.loads(json_line(CALL._replace(request_messages=1), SHOP))
+    assert (record["method"], record["status"], record["route"]) == ("POST", 200, None)
+    assert (record["rpc_method"], record["rpc_status"]) == ("shop.v1.Cart/Add", "NOT_FOUND")
+    assert (record["request_messages"], record["response_messages"]) == (1, None)
+
+
+def test_a_calls_colour_tells_whose_error_it_is() -> None:
+    coloured = TextLines(colours=ColorSystem.STANDARD, width=0)
+    for status, error_type, code in (("OK", "", "32m"), ("NOT_FOUND", "", "33m"), ("INTERNAL", "INTERNAL", "1;31m")):
+        text = coloured(CALL._replace(rpc_status=status, error_type=error_type), SHOP)
+        assert text[: text.index(status)].rpartition("\x1b[")[2] == code
+
+
 def test_colours_only_if_asked_for_and_by_kind_of_status() -> None:
     assert "\x1b" not in PLAIN(Line(status=500), SHOP)
     coloured = TextLines(colours=ColorSystem.STANDARD, width=0)
@@ -89,6 +113,10 @@ def test_json_has_every_field_and_nulls() -> None:
         "target": "/orders/17",
         "route": None,
         "status": None,
+        "rpc_method": None,
+        "rpc_status": None,
+        "request_messages": None,
+        "response_messages": None,
         "error_type": "timeout",
         "duration_ns": 1_250_000,
         "request_body_bytes": 0,
