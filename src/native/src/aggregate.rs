@@ -138,6 +138,11 @@ impl Aggregator {
     pub fn abandoned(&mut self, conn: &mut ConnInfo, which: Which<'_>) {
         let process = self.table.bind(conn);
         process.counts.abandoned += 1;
+        if which != Which::Oldest {
+            // HTTP/1's are in the overflow map; nobody else knows of these
+            process.counts.seen += 1;
+            process.counts.drop(Drop::Lost);
+        }
         land(process, conn, which);
     }
 
@@ -216,7 +221,7 @@ impl Aggregator {
                 https: false,
                 route: rpc::method(&mut process.router, conn.role, target.path, http, grpc),
                 address,
-                status: grpc.status.into(),
+                status: rpc::status(grpc),
                 // How its stream ended is in the status too.
                 error: None,
             },
@@ -415,6 +420,7 @@ impl Aggregator {
             ("spans.dropped.queue_full", dropped(Drop::QueueFull)),
             ("spans.dropped.ring_full", dropped(Drop::RingFull)),
             ("spans.dropped.disabled", dropped(Drop::Disabled)),
+            ("spans.dropped.lost", dropped(Drop::Lost)),
             ("lines.dropped", self.lines_dropped),
             ("processes.held", self.table.iter().count() as u64),
             ("series.held", series),

@@ -15,6 +15,8 @@ pub enum Drop {
     QueueFull = 2,
     RingFull = 3,
     Disabled = 4,
+    /// Its end was among what was lost, and is not in any metric either.
+    Lost = 5,
 }
 
 /// seen = taken + queued + Σ dropped.
@@ -23,7 +25,7 @@ pub struct Counts {
     pub seen: u64,
     pub taken: u64,
     pub queued: u64,
-    pub dropped: [u64; 5],
+    pub dropped: [u64; 6],
     pub abandoned: u64,
 }
 

@@ -40,18 +40,31 @@ const STATUS: [(&str, bool); 17] = [
 ];
 
 const OK: u16 = 0;
+/// Beyond all codes: it could not be known.
+const NO_STATUS: u16 = u16::MAX;
+const PERMISSION_DENIED: u8 = 7;
 const UNIMPLEMENTED: u8 = 12;
+const UNAUTHENTICATED: u8 = 16;
 
-/// rpc.response.status_code: the code's name, its digits where it has none.
+/// The status as series have it.
+pub fn status(grpc: &Grpc) -> u16 {
+    grpc.status.map_or(NO_STATUS, u16::from)
+}
+
+/// rpc.response.status_code: the code's name, its digits where it has none; "" where it could not be known.
 pub fn status_code(status: u16) -> Cow<'static, str> {
     match STATUS.get(usize::from(status)) {
         Some((name, _)) => Cow::Borrowed(name),
+        None if status == NO_STATUS => Cow::Borrowed(""),
         None => Cow::Owned(status.to_string()),
     }
 }
 
 /// A code without a name is an error on both sides, as it is read as UNKNOWN (doc/statuscodes.md).
 pub fn is_error(role: Role, status: u16) -> bool {
+    if status == NO_STATUS {
+        return false;
+    }
     match role {
         Role::Client => status != OK,
         Role::Server => STATUS
@@ -61,7 +74,8 @@ pub fn is_error(role: Role, status: u16) -> bool {
 }
 
 /// The method of a call to this path; UNSET is `OTHER`. A client's program knows what it asks for, a server is
-/// asked for anything: its methods are those that it answered. Neither has a method that is not implemented.
+/// asked for anything: its methods are those that it answered, and not by asking who wants to know, which may come
+/// before looking for the method. Neither has a method that is not implemented.
 #[inline(never)]
 pub fn method(
     router: &mut Router,
@@ -73,8 +87,14 @@ pub fn method(
     let Some(name) = name_in(path) else {
         return RouteId::UNSET;
     };
-    let answered = role == Role::Client || proves_path(http.status);
-    router.literal(name, answered && grpc.status != UNIMPLEMENTED)
+    let proves = match role {
+        Role::Client => grpc.status != Some(UNIMPLEMENTED),
+        Role::Server => {
+            let refused = [UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED];
+            proves_path(http.status) && !grpc.status.is_some_and(|s| refused.contains(&s))
+        }
+    };
+    router.literal(name, proves)
 }
 
 /// rpc.method, of `SeriesFields::route`.
@@ -132,5 +152,8 @@ mod tests {
         assert_eq!(status_code(4), "DEADLINE_EXCEEDED");
         assert_eq!(status_code(16), "UNAUTHENTICATED");
         assert_eq!(status_code(200), "200");
+        let unknown = status(&Grpc::default());
+        assert_eq!(status_code(unknown), "");
+        assert!(!is_error(Role::Client, unknown));
     }
 }

@@ -15,7 +15,7 @@ fn call(target: &str, status: u8) -> Http<'_> {
         status: Some(200),
         host: Some(b"shop.example.org:50051"),
         grpc: Some(Grpc {
-            status,
+            status: Some(status),
             ..Grpc::default()
         }),
         ..Http::default()
@@ -330,7 +330,7 @@ fn lines_say_what_http_and_grpc_say() {
     let mut a = aggregator(|s| s.lines = true);
     let http = Http {
         grpc: Some(Grpc {
-            status: 5,
+            status: Some(5),
             request_messages: Some(1),
             response_messages: None,
         }),
