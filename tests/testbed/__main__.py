@@ -6,6 +6,7 @@ from tests.testbed import collector, servers
 
 for what, build in (
     ("Go application", servers.go_app),
+    ("Go application with HTTP/2", lambda: servers.go_app(recent=True)),
     ("Java application", servers.java_app),
     ("Rust application", servers.rust_app),
     ("OpenTelemetry Collector", collector.program_path),

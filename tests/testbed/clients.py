@@ -52,36 +52,44 @@ def _numbers(out: str) -> list[tuple[int, int]]:
     return [(int(status), int(size)) for status, size in re.findall(r"^(\d+) (\d+)$", out, re.MULTILINE)]
 
 
-def curl(server: servers.Server, asks: Iterable[Ask], *options: str) -> Done:
-    """curl, all requests in one process and on one connection where the server keeps it."""
-    common = ["-s", "-S", "-o", "/dev/null", "-w", "%{http_code} %{size_download}\\n", *options]
+def curl(server: servers.Server, asks: Iterable[Ask], *options: str, first: Sequence[str] = ()) -> Done:
+    """curl, all requests in one process and on one connection where the server keeps it.
+
+    `options` are every request's; those in `first` the first one's alone.
+    """
+    common = ["-s", "-S", "-g", "-o", "/dev/null"]
     if server.encrypted:
         common += ["--http1.1"]
     if server.host.startswith("/"):
         common += ["--unix-socket", server.host]
+    common += options
     argv: list[str | Path] = [cache.tool("curl", "curl")]
     text = ""
-    for ask in asks:
-        if len(argv) > 1:
-            argv.append("--next")
-        argv += [*common, "-g"]
+    for number, ask in enumerate(asks):
+        argv += ["--next"] if number else first
+        argv += [*common, "-w", f"{number:05} %{{http_code}} %{{size_download}}\\n"]
         argv += ["-I"] if ask.method == "HEAD" else ["-X", ask.method]
         if ask.body_bytes:
             argv += ["-H", "Content-Type:", "--data-binary", "@-"]
             text = "x" * ask.body_bytes
         argv.append(server.url + ask.target)
     pid, out = run(argv, text)
+    in_order = sorted(out.splitlines(keepends=True))  # with --parallel, answers come in any
+    return Done(pid, _numbers("".join(line.partition(" ")[2] for line in in_order)))
+
+
+def scripted(
+    argv: Callable[[], list[str | Path]], server: servers.Server, asks: Iterable[Ask], *arguments: str
+) -> Done:
+    """A client of ours that reads what to ask from its standard input."""
+    lines = "".join(f"{ask.method} {ask.target} {ask.body_bytes}\n" for ask in asks)
+    base = server.url if server.port else server.host
+    pid, out = run([*argv(), base, *arguments], lines)
     return Done(pid, _numbers(out))
 
 
 def _scripted(argv: Callable[[], list[str | Path]]) -> Callable[[servers.Server, Iterable[Ask]], Done]:
-    def client(server: servers.Server, asks: Iterable[Ask]) -> Done:
-        lines = "".join(f"{ask.method} {ask.target} {ask.body_bytes}\n" for ask in asks)
-        base = server.url if server.port else server.host
-        pid, out = run([*argv(), base], lines)
-        return Done(pid, _numbers(out))
-
-    return client
+    return lambda server, asks: scripted(argv, server, asks)
 
 
 requests = _scripted(lambda: [sys.executable, servers.PYTHON_APPS / "client_requests.py"])

@@ -11,7 +11,7 @@ from tests.testbed.process import Program, answers, answers_unix, free_port
 LOG = """\
 '{"method": "$request_method", "target": "$request_uri", "status": $status, "body_bytes": $body_bytes_sent, '
         '"duration_s": $request_time, "framed": "$sent_http_transfer_encoding", "expect": "$http_expect", '
-        '"tls": "$ssl_protocol"}'"""
+        '"tls": "$ssl_protocol", "version": "$server_protocol"}'"""
 
 CONFIG = """\
 worker_processes {workers};
@@ -56,7 +56,7 @@ http {{
 """
 
 STATUSES = (200, 201, 204, 301, 304, 404, 500, 503)
-FILES = (10, 512, 1000, 100_000, 10_000_000)
+FILES = (10, 512, 1000, 100_000, 1_000_000, 10_000_000)
 
 
 @contextmanager
@@ -67,10 +67,11 @@ def nginx(
     proxy: bool = True,
     encrypted: bool = False,
     versions: str = "TLSv1.2 TLSv1.3",
+    http2: bool = False,
 ) -> Iterator[servers.Server]:
     """nginx on `host` (or a unix socket's path). /bytes/N exists for N in FILES; what it has not got it proxies.
 
-    `versions`: of TLS, those that it speaks.
+    `versions`: of TLS, those that it speaks. `http2`: speaks that, and in the clear nothing else.
     """
     program_path = cache.tool("nginx", "nginx")
     with (
@@ -93,7 +94,7 @@ def nginx(
                 user="user root;",
                 log=LOG,
                 upstream=f"127.0.0.1:{upstream.port}" if upstream else "127.0.0.1:9",
-                listen=f"listen {address} backlog=1024;" if not encrypted else _ssl(address, versions),
+                listen=_listen(address, encrypted, http2) + (_ssl(versions) if encrypted else ""),
                 statuses=statuses,
             )
         )
@@ -105,9 +106,13 @@ def nginx(
             yield servers.Server("nginx", program, host, port, folder / "access.log", upstream, encrypted)
 
 
-def _ssl(address: str, versions: str) -> str:
+def _listen(address: str, encrypted: bool, http2: bool) -> str:
+    return f"listen {address}{' ssl' * encrypted}{' http2' * http2} backlog=1024;"
+
+
+def _ssl(versions: str) -> str:
     files = tls.certificate()
     return (
-        f"listen {address} ssl backlog=1024; ssl_certificate {files.certificate}; ssl_certificate_key {files.key};"
+        f" ssl_certificate {files.certificate}; ssl_certificate_key {files.key};"
         f" ssl_session_cache shared:tls:1m; ssl_protocols {versions};"
     )

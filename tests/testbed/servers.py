@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.testbed import cache, tls, toolchains
 from tests.testbed.process import Program, answers, answers_unix, descendants, free_port
@@ -30,6 +31,7 @@ class LogLine:
     body_bytes: int | None  # None: the server counts its chunks' framing with the body
     duration_s: float
     tls: str = ""  # which version of it, where the server logs that: nginx
+    version: str = ""  # of HTTP, likewise: those that know HTTP/2
 
     @property
     def path(self) -> str:
@@ -65,27 +67,37 @@ class Server:
         self._pids |= descendants(self.program.pid)
         return self._pids
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The log's lines."""
+        for text in self.log.read_text(errors="replace").splitlines():
+            if text.startswith("{") and text.endswith("}"):
+                yield json.loads(text)
+
     def access_log(self, tag: str = "") -> list[LogLine]:
         """What the server logged, in its order; with `tag`, only requests whose query has `t=tag`."""
         lines = []
-        for text in self.log.read_text(errors="replace").splitlines():
-            if text.startswith("{") and text.endswith("}"):
-                row = json.loads(text)
-                target = row["target"].removesuffix("?")
-                framed = row.get("framed") == "chunked"
-                size = None if framed else int(row["body_bytes"])
-                if size and row.get("expect") == "100-continue":
-                    size -= len("HTTP/1.1 100 Continue\r\n\r\n")  # nginx counts it with the body
-                line = LogLine(
-                    row["method"], target, int(row["status"]), size, float(row["duration_s"]), row.get("tls", "")
-                )
-                if not tag or f"t={tag}" in line.query.split("&"):
-                    lines.append(line)
+        for row in self.rows():
+            target = row["target"].removesuffix("?")
+            framed = row.get("framed") == "chunked"
+            size = None if framed else int(row["body_bytes"])
+            if size and row.get("expect") == "100-continue":
+                size -= len("HTTP/1.1 100 Continue\r\n\r\n")  # nginx counts it with the body
+            line = LogLine(
+                row["method"],
+                target,
+                int(row["status"]),
+                size,
+                float(row["duration_s"]),
+                row.get("tls", ""),
+                row.get("version", "").removeprefix("HTTP/").replace("2.0", "2"),
+            )
+            if not tag or f"t={tag}" in line.query.split("&"):
+                lines.append(line)
         return lines
 
 
 @contextmanager
-def _serving(
+def serving(
     name: str,
     argv: Callable[[str, int], list[str | Path]],
     host: str = "127.0.0.1",
@@ -93,6 +105,7 @@ def _serving(
     seconds: float = 20.0,
     encrypted: bool = False,
 ) -> Iterator[Server]:
+    """A server that logs to its standard output; `argv`: its command, by host and port."""
     with tempfile.TemporaryDirectory(prefix=f"otel-ebpf-{name}-") as temporary:
         folder = Path(temporary)
         port = 0 if host.startswith("/") else free_port(host)
@@ -102,18 +115,18 @@ def _serving(
             yield Server(name, program, host, port, program.stdout_path, encrypted=encrypted)
 
 
-def _pem(encrypted: bool) -> list[str | Path]:
+def pem(encrypted: bool = True) -> list[str | Path]:
     """The certificate's and the key's files, as further arguments of a server of ours."""
     files = tls.certificate() if encrypted else None
     return [files.certificate, files.key] if files else []
 
 
-def _go_app(build: str = "normal") -> Path:
+def _go_app(build: str = "normal", recent: bool = False) -> Path:
     folder = APPS / "go"
-    go = toolchains.go()
+    go = toolchains.recent_go() if recent else toolchains.go()
 
     def make(into: Path) -> None:
-        env = {"GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+        env = toolchains.go_environment(go)
         cache.command([go, "build", *tls.GO_BUILDS[build], "-o", str(into / "app"), "."], cwd=folder, env=env)
 
     name = "app-go" if build == "normal" else f"app-go-{build}"
@@ -154,9 +167,9 @@ def _node_serve(host: str, port: int) -> list[str | Path]:
     return [*node_app(), "serve", *where]
 
 
-def go_app() -> list[str | Path]:
-    """The Go application's command, its role to be added."""
-    return [_go_app()]
+def go_app(recent: bool = False) -> list[str | Path]:
+    """The Go application's command, its role to be added; what `recent` Go builds has those of http2.go as well."""
+    return [_go_app(recent=recent)]
 
 
 @contextmanager
@@ -165,9 +178,9 @@ def go(host: str = "127.0.0.1", *, encrypted: bool = False, build: str = "normal
     app = _go_app(build)
 
     def argv(h: str, p: int) -> list[str | Path]:
-        return [app, "serve", (f"[{h}]:{p}" if ":" in h else f"{h}:{p}") if p else h, *_pem(encrypted)]
+        return [app, "serve", (f"[{h}]:{p}" if ":" in h else f"{h}:{p}") if p else h, *pem(encrypted)]
 
-    with _serving("go", argv, host, encrypted=encrypted) as s:
+    with serving("go", argv, host, encrypted=encrypted) as s:
         yield s
 
 
@@ -175,7 +188,7 @@ def go(host: str = "127.0.0.1", *, encrypted: bool = False, build: str = "normal
 def rust(host: str = "127.0.0.1") -> Iterator[Server]:
     """hyper on tokio."""
     app = rust_app()
-    with _serving("rust", lambda h, p: [app, _bind(h, p)], host) as s:
+    with serving("rust", lambda h, p: [app, _bind(h, p)], host) as s:
         yield s
 
 
@@ -185,14 +198,14 @@ def jdk(host: str = "127.0.0.1", *, encrypted: bool = False) -> Iterator[Server]
     folder, java = java_app(), cache.tool("java", "default-jdk-headless")
     command: list[str | Path] = [java, "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp", folder, "App"]
     store: list[str | Path] = [tls.certificate().keystore] if encrypted else []
-    with _serving("jdk", lambda h, p: [*command, h, str(p), *store], host, encrypted=encrypted) as s:
+    with serving("jdk", lambda h, p: [*command, h, str(p), *store], host, encrypted=encrypted) as s:
         yield s
 
 
 @contextmanager
 def node(host: str = "127.0.0.1", *, encrypted: bool = False) -> Iterator[Server]:
     """Node's http module; `host` may be the path of a unix socket."""
-    with _serving("node", lambda h, p: [*_node_serve(h, p), *_pem(encrypted)], host, encrypted=encrypted) as s:
+    with serving("node", lambda h, p: [*_node_serve(h, p), *pem(encrypted)], host, encrypted=encrypted) as s:
         yield s
 
 
@@ -202,9 +215,9 @@ def http_server(host: str = "127.0.0.1", version: str = "1.1", *, encrypted: boo
     script = PYTHON_APPS / "http_server.py"
 
     def argv(h: str, p: int) -> list[str | Path]:
-        return [sys.executable, script, h, str(p), version, *_pem(encrypted)]
+        return [sys.executable, script, h, str(p), version, *pem(encrypted)]
 
-    with _serving("http.server", argv, host, encrypted=encrypted) as s:
+    with serving("http.server", argv, host, encrypted=encrypted) as s:
         yield s
 
 
@@ -226,7 +239,7 @@ def gunicorn(worker: str = "sync", host: str = "127.0.0.1", *, encrypted: bool =
         app = ["--no-control-socket", "--chdir", str(PYTHON_APPS), "wsgi:application"]
         return [sys.executable, "-m", "gunicorn", "--bind", _bind(h, p), *options, *app]
 
-    with _serving(f"gunicorn-{worker}", argv, host, encrypted=encrypted) as s:
+    with serving(f"gunicorn-{worker}", argv, host, encrypted=encrypted) as s:
         yield s
 
 
@@ -246,7 +259,7 @@ def uvicorn(implementation: str = "h11", host: str = "127.0.0.1", *, encrypted: 
             ]
         return [sys.executable, "-m", "uvicorn", *where, *options, "--app-dir", str(PYTHON_APPS), "asgi:application"]
 
-    with _serving(f"uvicorn-{implementation}", argv, host, encrypted=encrypted) as s:
+    with serving(f"uvicorn-{implementation}", argv, host, encrypted=encrypted) as s:
         yield s
 
 
@@ -254,8 +267,8 @@ def uvicorn(implementation: str = "h11", host: str = "127.0.0.1", *, encrypted: 
 def upgrade(how: str) -> Iterator[Server]:
     """A server of ours that begins in the clear; `how` its library does I/O: "own" or "memory"."""
     script = PYTHON_APPS / "upgrade.py"
-    with _serving(
-        "upgrade", lambda _, p: [sys.executable, script, "serve", str(p), how, *_pem(True)], encrypted=True
+    with serving(
+        "upgrade", lambda _, p: [sys.executable, script, "serve", str(p), how, *pem(True)], encrypted=True
     ) as s:
         yield s
 
@@ -264,5 +277,5 @@ def upgrade(how: str) -> Iterator[Server]:
 def exotic(receive: str, send: str) -> Iterator[Server]:
     """A server of our own that receives and sends by the named system calls."""
     script = PYTHON_APPS / "exotic.py"
-    with _serving("exotic", lambda _, p: [sys.executable, script, str(p), receive, send]) as s:
+    with serving("exotic", lambda _, p: [sys.executable, script, str(p), receive, send]) as s:
         yield s

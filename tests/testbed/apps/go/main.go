@@ -1,7 +1,7 @@
 // The testbed's Go application: `app serve ADDRESS [CERTIFICATE KEY]` on net/http's server, `app client BASE` on its
 // client, `app many BASE CONNECTIONS ROUNDS` on as many connections at once: asks for BASE&n=N, prints "N BODY" lines.
 // The server prints one JSON line per request; the client reads "METHOD TARGET BODY_BYTES" lines and prints
-// "STATUS BODY_BYTES" lines.
+// "STATUS BODY_BYTES" lines. http2.go has more roles.
 package main
 
 import (
@@ -119,7 +119,7 @@ func handle(w *counting, r *http.Request) {
 	}
 }
 
-func serve(address string, pem []string) error {
+func serve(server *http.Server, address string, pem []string) error {
 	network := "tcp"
 	if strings.HasPrefix(address, "/") {
 		network = "unix"
@@ -130,8 +130,6 @@ func serve(address string, pem []string) error {
 	}
 	var mu sync.Mutex
 	log := json.NewEncoder(os.Stdout)
-	// HTTP/1.1 only
-	server := &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		c := &counting{ResponseWriter: w}
@@ -142,12 +140,16 @@ func serve(address string, pem []string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		log.Encode(map[string]any{"method": r.Method, "target": r.RequestURI, "status": c.status,
-			"body_bytes": c.bytes, "duration_s": time.Since(begin).Seconds()})
+			"body_bytes": c.bytes, "duration_s": time.Since(begin).Seconds(), "version": r.Proto})
 	})
 	if len(pem) == 2 {
 		return server.ServeTLS(listener, pem[0], pem[1])
 	}
 	return server.Serve(listener)
+}
+
+func http1Server() *http.Server {
+	return &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}
 }
 
 func http1() *http.Transport {
@@ -180,8 +182,7 @@ func many(base string, connections, rounds int) error {
 	return nil
 }
 
-func client(base string) error {
-	transport := http1()
+func client(transport *http.Transport, base string, atOnce int) error {
 	if strings.HasPrefix(base, "/") {
 		path := base
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -190,9 +191,8 @@ func client(base string) error {
 		base = "http://localhost"
 	}
 	c := &http.Client{Transport: transport}
-	lines := bufio.NewScanner(os.Stdin)
-	for lines.Scan() {
-		f := strings.Fields(lines.Text())
+	ask := func(line string) (string, error) {
+		f := strings.Fields(line)
 		n, _ := strconv.Atoi(f[2])
 		var body io.Reader
 		if n > 0 {
@@ -200,35 +200,55 @@ func client(base string) error {
 		}
 		request, err := http.NewRequest(f[0], base+f[1], body)
 		if err != nil {
-			return err
+			return "", err
 		}
 		response, err := c.Do(request)
 		if err != nil {
-			return err
+			return "", err
 		}
 		got, err := io.Copy(io.Discard, response.Body)
 		response.Body.Close()
-		if err != nil {
-			return err
+		return fmt.Sprint(response.StatusCode, " ", got), err
+	}
+	type answer struct {
+		text string
+		err  error
+	}
+	var answers []chan answer
+	free := make(chan struct{}, atOnce)
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		line, done := lines.Text(), make(chan answer, 1)
+		answers = append(answers, done)
+		free <- struct{}{}
+		go func() {
+			text, err := ask(line)
+			<-free
+			done <- answer{text, err}
+		}()
+	}
+	for _, done := range answers {
+		got := <-done
+		if got.err != nil {
+			return got.err
 		}
-		fmt.Println(response.StatusCode, got)
+		fmt.Println(got.text)
 	}
 	return nil
 }
 
+// The roles that newer Go has more of.
+var roles = map[string]func(args []string) error{
+	"serve":  func(args []string) error { return serve(http1Server(), args[0], args[1:]) },
+	"client": func(args []string) error { return client(http1(), args[0], 1) },
+	"many": func(args []string) error {
+		connections, _ := strconv.Atoi(args[1])
+		rounds, _ := strconv.Atoi(args[2])
+		return many(args[0], connections, rounds)
+	},
+}
+
 func main() {
-	var err error
-	switch os.Args[1] {
-	case "serve":
-		err = serve(os.Args[2], os.Args[3:])
-	case "many":
-		connections, _ := strconv.Atoi(os.Args[3])
-		rounds, _ := strconv.Atoi(os.Args[4])
-		err = many(os.Args[2], connections, rounds)
-	default:
-		err = client(os.Args[2])
-	}
-	if err != nil {
+	if err := roles[os.Args[1]](os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -2,10 +2,12 @@
 // https) module's server, `app.js client fetch|http BASE` on fetch (undici) or the http (or https) module's client.
 // `app.js many BASE CONNECTIONS ROUNDS` asks for /peer?n=N on all connections at once, prints "N BODY" lines.
 // The server prints one JSON line per request; the client reads "METHOD TARGET BODY_BYTES" lines and prints
-// "STATUS BODY_BYTES" lines.
+// "STATUS BODY_BYTES" lines. `app.js serve2 HOST PORT [CERTIFICATE KEY]` and `app.js client2 BASE AT_ONCE` are the http2
+// module's: the client has one connection, with so many streams at once.
 "use strict";
 const fs = require("fs");
 const http = require("http");
+const http2 = require("http2");
 const https = require("https");
 const readline = require("readline");
 
@@ -53,19 +55,20 @@ async function handle(request, response, write) {
   }
 }
 
-function serve(where) {
+function serve(where, clear = http.createServer, secure = https.createServer) {
   const [certificate, key] = where.slice(2).map((file) => fs.readFileSync(file));
-  const create = certificate ? (on) => https.createServer({ cert: certificate, key }, on) : http.createServer;
+  const create = certificate ? (on) => secure({ cert: certificate, key }, on) : clear;
   const server = create(async (request, response) => {
     const begin = process.hrtime.bigint();
     let bytes = 0;
     response.on("finish", () => {
       const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
       const line = { method: request.method, target: request.url, status: response.statusCode };
-      console.log(JSON.stringify({ ...line, body_bytes: bytes, duration_s: seconds }));
+      console.log(JSON.stringify({ ...line, body_bytes: bytes, duration_s: seconds, version: request.httpVersion }));
     });
     await handle(request, response, (part) => {
-      if (request.method !== "HEAD") bytes += Buffer.byteLength(part);
+      if (request.method === "HEAD") return;
+      bytes += Buffer.byteLength(part);
       response.write(part);
     });
     response.end();
@@ -125,7 +128,35 @@ async function many(base, connections, rounds) {
   agent.destroy();
 }
 
+function ask2(session, line) {
+  const [method, target, size] = line.split(" ");
+  return new Promise((done, fail) => {
+    const request = session.request({ ":method": method, ":path": target }, { endStream: !Number(size) });
+    let status, bytes = 0;
+    request.on("response", (headers) => (status = headers[":status"]));
+    request.on("data", (part) => (bytes += part.length));
+    request.on("error", fail);
+    request.on("close", () => done(`${status} ${bytes}`));
+    if (Number(size)) request.end(Buffer.alloc(Number(size), "x"));
+  });
+}
+
+async function client2(base, atOnce) {
+  const session = http2.connect(base);
+  const lines = fs.readFileSync(0, "utf8").split("\n").filter(Boolean);
+  const answers = [];
+  let next = 0;
+  const one = async () => {
+    for (let n; (n = next++) < lines.length; ) answers[n] = await ask2(session, lines[n]);
+  };
+  await Promise.all([...Array(atOnce)].map(one));
+  console.log(answers.join("\n"));
+  session.close();
+}
+
 const [role, ...rest] = process.argv.slice(2);
 if (role === "serve") serve(rest);
+else if (role === "serve2") serve(rest, http2.createServer, http2.createSecureServer);
+else if (role === "client2") client2(rest[0], Number(rest[1]));
 else if (role === "many") many(rest[0], Number(rest[1]), Number(rest[2]));
 else client(rest[0], rest[1]);

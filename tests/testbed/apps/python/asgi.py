@@ -41,4 +41,5 @@ async def application(
     await send({"type": "http.response.body", "body": b""})
     target = scope["raw_path"].decode() + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
     line = {"method": scope["method"], "target": target, "status": status, "body_bytes": sent}
+    line["version"] = scope["http_version"]
     print(json.dumps({**line, "duration_s": time.perf_counter() - begin}), flush=True)
