@@ -25,6 +25,9 @@ if [ -n "$with_tests" ]; then
 fi
 mapfile -t wanted < <(packages "${lists[@]}")
 apt_install "${wanted[@]}"
+if [ -n "$with_tests" ] && ! command -v npm >/dev/null; then
+    apt_install npm # which other packages of Node.js than Debian's bring along, and conflict with
+fi
 
 # ---- Rust: what is on the PATH if new enough, else Debian's ----
 cargo_version() { "${1:-cargo}" --version 2>/dev/null | cut -d ' ' -f 2; }

@@ -2,11 +2,13 @@
 
 import time
 
-from tests.testbed import collector, servers
+from tests.testbed import collector, grpc, servers
 
 for what, build in (
     ("Go application", servers.go_app),
     ("Go application with HTTP/2", lambda: servers.go_app(recent=True)),
+    ("Go application with gRPC", grpc.APPLICATIONS["go"]),
+    ("Node application with gRPC", grpc.APPLICATIONS["node"]),
     ("Java application", servers.java_app),
     ("Rust application", servers.rust_app),
     ("OpenTelemetry Collector", collector.program_path),
