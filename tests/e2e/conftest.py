@@ -11,10 +11,10 @@ import pytest
 
 from tests.testbed import agent as agents
 from tests.testbed import collector as collectors
-from tests.testbed import nginx, servers
-from tests.testbed.clients import Ask, curl
+from tests.testbed import grpc, http2, nginx, servers
+from tests.testbed.clients import Ask, Done, curl
 from tests.testbed.process import eventually
-from tests.testbed.telemetry import SERVER
+from tests.testbed.telemetry import SERVER, Span
 
 STARTS: dict[str, Callable[[], AbstractContextManager[servers.Server]]] = {
     "nginx": nginx.nginx,
@@ -107,11 +107,13 @@ def encrypted() -> Iterator[Serve]:
         yield functools.cache(lambda name: stack.enter_context(ENCRYPTED[name]()))
 
 
-def meet(agent: agents.Agent, server: servers.Server) -> servers.Server:
+def meet(
+    agent: agents.Agent, server: servers.Server, client: Callable[[servers.Server, list[Ask]], Done] = curl
+) -> servers.Server:
     """Makes requests until the agent sees them: its library is probed from then on."""
 
     def seen() -> bool:
-        curl(server, [Ask("GET", "/status/200?t=meet"), Ask("GET", "/chunked/10?t=meet")])
+        client(server, [Ask("GET", "/status/200?t=meet"), Ask("GET", "/chunked/10?t=meet")])
         agent.settle()
         return all(agent.spans(each.pids, SERVER, "meet") for each in (server, server.upstream) if each)
 
@@ -123,6 +125,64 @@ def meet(agent: agents.Agent, server: servers.Server) -> servers.Server:
 def secure(agent: agents.Agent, encrypted: Serve) -> Serve:
     """The same for a module's agent, which has met it by then. What is before that is test_tls_agents.py's."""
     return functools.cache(lambda name: meet(agent, encrypted(name)))
+
+
+@pytest.fixture(scope="session")
+def started2() -> Iterator[Serve]:
+    """Starts a server of HTTP/2 by name, once; those of "NAME-tls" within TLS."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def start(name: str) -> servers.Server:
+            server, _, tls = name.partition("-")
+            return stack.enter_context(http2.SERVERS[server](bool(tls)))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def serve2(agent: agents.Agent, started2: Serve) -> Serve:
+    """The same for a module's agent, which has met those with TLS."""
+
+    @functools.cache
+    def start(name: str) -> servers.Server:
+        server = started2(name)
+        return meet(agent, server, http2.curl) if server.encrypted else server
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def started_grpc() -> Iterator[Serve]:
+    """Starts a server of gRPC by name, once; those of "NAME-tls" within TLS."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def start(name: str) -> servers.Server:
+            server, _, tls = name.partition("-")
+            return stack.enter_context(grpc.server(server, encrypted=bool(tls)))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def serve_grpc(agent: agents.Agent, started_grpc: Serve) -> Serve:
+    """The same for a module's agent, which has met those with TLS."""
+
+    def seen(server: servers.Server) -> list[Span]:
+        with grpc.client("go", server) as client:
+            client.ask([grpc.Call()])
+        agent.settle()
+        return agent.spans(server.pids, SERVER)
+
+    @functools.cache
+    def start(name: str) -> servers.Server:
+        server = started_grpc(name)
+        if server.encrypted:
+            eventually(lambda: seen(server), f"{server.name} is seen", 30)
+        return server
+
+    return start
 
 
 _tags = itertools.count(1)

@@ -12,6 +12,8 @@ from tests.testbed.telemetry import CLIENT, SERVER, Span
 
 TRACE_ID, SPAN_ID = re.compile(r"(?!0{32})[0-9a-f]{32}"), re.compile(r"(?!0{16})[0-9a-f]{16}")
 
+HTTP1 = ("1.0", "1.1")
+
 Row = tuple[str, str, int, int | None]  # method, path, status, bytes of the response's body
 
 
@@ -116,10 +118,12 @@ def assert_durations(
     assert not wrong
 
 
-def assert_asked(asked: Sequence[Span], server: Server, log: Sequence[LogLine]) -> None:
+def assert_asked(
+    asked: Sequence[Span], server: Server, log: Sequence[LogLine], versions: Sequence[str] = HTTP1
+) -> None:
     """The client's side of what the server logged."""
     assert_same(asked, log)
-    assert_valid(asked, "https" if server.encrypted else "http")
+    assert_valid(asked, "https" if server.encrypted else "http", versions)
     for span in asked:
         assert span.attributes["server.port"] == server.port
         assert span.attributes["server.address"] == server.host
@@ -138,14 +142,14 @@ def assert_both_sides(
     return served, asked
 
 
-def assert_valid(spans: Iterable[Span], scheme: str = "http") -> None:
+def assert_valid(spans: Iterable[Span], scheme: str = "http", versions: Sequence[str] = HTTP1) -> None:
     """Ids, times, names and the attributes that every HTTP span has."""
     for span in spans:
         assert TRACE_ID.fullmatch(span.trace_id), span
         assert SPAN_ID.fullmatch(span.span_id), span
         assert 0 < span.start_ns <= span.end_ns, span
         assert span.attributes["url.scheme"] == scheme, span
-        assert span.attributes["network.protocol.version"] in ("1.0", "1.1"), span
+        assert span.attributes["network.protocol.version"] in versions, span
         route = span.attributes.get("http.route")
         method = "HTTP" if span.method == "_OTHER" else span.method
         assert span.name == (f"{method} {route}" if route and span.kind == SERVER else method), span

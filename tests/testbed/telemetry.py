@@ -65,6 +65,14 @@ class Span:
         return int(self.attributes.get("http.response.status_code", 0))
 
     @property
+    def rpc_method(self) -> str:
+        return str(self.attributes.get("rpc.method", ""))
+
+    @property
+    def rpc_status(self) -> str:
+        return str(self.attributes.get("rpc.response.status_code", ""))
+
+    @property
     def error_type(self) -> str:
         return str(self.attributes.get("error.type", ""))
 
