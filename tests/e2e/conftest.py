@@ -129,15 +129,9 @@ def secure(agent: agents.Agent, encrypted: Serve) -> Serve:
 
 @pytest.fixture(scope="session")
 def started2() -> Iterator[Serve]:
-    """Starts a server of HTTP/2 by name, once; those of "NAME-tls" within TLS."""
+    """Starts a server of HTTP/2 by name, once."""
     with ExitStack() as stack:
-
-        @functools.cache
-        def start(name: str) -> servers.Server:
-            server, _, tls = name.partition("-")
-            return stack.enter_context(http2.SERVERS[server](bool(tls)))
-
-        yield start
+        yield functools.cache(lambda name: stack.enter_context(http2.SERVERS[name]()))
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +151,10 @@ def started_grpc() -> Iterator[Serve]:
     """Starts a server of gRPC by name, once; those of "NAME-tls" within TLS."""
     with ExitStack() as stack:
 
-        @functools.cache
         def start(name: str) -> servers.Server:
-            server, _, tls = name.partition("-")
-            return stack.enter_context(grpc.server(server, encrypted=bool(tls)))
+            return stack.enter_context(grpc.server(name.removesuffix("-tls"), encrypted=name.endswith("-tls")))
 
-        yield start
+        yield functools.cache(start)
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,13 @@ from tests.testbed.servers import LogLine, Server
 from tests.testbed.telemetry import CLIENT, SERVER, Span
 
 HTTP2 = ("2",)
-WITH_ALL_ROUTES = [f"{server}{tls}" for tls in ("", "-tls") for server in ("nginx", "go", "node", "hypercorn")]
+WITH_ALL_ROUTES = [name for name in http2.SERVERS if not name.startswith("nghttpd")]
 PAIRS = [
     *((server, "curl") for server in WITH_ALL_ROUTES),
     *((f"nginx{tls}", client) for tls in ("", "-tls") for client in http2.CLIENTS if client != "curl"),
     *((f"{name}{tls}", name) for tls in ("", "-tls") for name in ("go", "node")),
     ("hypercorn", "httpx"),
+    ("rust", "go"),
     ("go-tls", "httpx"),
 ]
 
@@ -162,7 +163,7 @@ def test_trace_context(agent: Agent, serve2: Serve, tag: str) -> None:
         assert [(span.trace_id, span.parent_span_id) for span in served] == [(trace, parent)] * 3
 
 
-@pytest.mark.parametrize("server_name", ["nginx", "nginx-tls", "go", "go-tls", "node"])
+@pytest.mark.parametrize("server_name", ["nginx", "nginx-tls", "go", "go-tls", "node", "rust"])
 def test_metrics_count_what_h2load_sent(run_agent: RunAgent, started2: Serve, tag: str, server_name: str) -> None:
     """Flat out, with few spans."""
     server = started2(server_name)

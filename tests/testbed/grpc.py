@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -154,10 +154,3 @@ def client(name: str, server: Server, at_once: int = 1) -> Iterator[Client]:
             assert popen.wait(20) == 0
         finally:
             popen.kill()
-
-
-SERVERS: dict[str, Callable[[bool], AbstractContextManager[Server]]] = {
-    "grpcio": lambda encrypted: server("grpcio", encrypted=encrypted),
-    "go": lambda encrypted: server("go", encrypted=encrypted),
-    "node": lambda encrypted: server("node", encrypted=encrypted),
-}

@@ -47,6 +47,14 @@ def node(*, encrypted: bool = False) -> Iterator[Server]:
 
 
 @contextmanager
+def rust() -> Iterator[Server]:
+    """hyper on tokio, in the clear alone."""
+    app = servers.rust_app()
+    with serving("rust", lambda h, p: [app, f"{h}:{p}", "2"]) as s:
+        yield s
+
+
+@contextmanager
 def hypercorn(*, encrypted: bool = False) -> Iterator[Server]:
     """hypercorn on asyncio, with h2; HTTP/1 too, from which it can be upgraded."""
 
@@ -138,12 +146,18 @@ def h2load(url: str, requests: int, *, connections: int = 8, at_once: int = 32) 
     return Done(pid, [(200, 0)] * int(found[1]))
 
 
-SERVERS: dict[str, Callable[[bool], AbstractContextManager[Server]]] = {
-    "nginx": lambda encrypted: nginx(encrypted=encrypted),
-    "go": lambda encrypted: go(encrypted=encrypted),
-    "node": lambda encrypted: node(encrypted=encrypted),
-    "hypercorn": lambda encrypted: hypercorn(encrypted=encrypted),
-    "nghttpd": lambda encrypted: nghttpd(encrypted=encrypted),
+SERVERS: dict[str, Callable[[], AbstractContextManager[Server]]] = {
+    "nginx": nginx,
+    "go": go,
+    "node": node,
+    "hypercorn": hypercorn,
+    "rust": rust,
+    "nghttpd": nghttpd,
+    "nginx-tls": lambda: nginx(encrypted=True),
+    "go-tls": lambda: go(encrypted=True),
+    "node-tls": lambda: node(encrypted=True),
+    "hypercorn-tls": lambda: hypercorn(encrypted=True),
+    "nghttpd-tls": lambda: nghttpd(encrypted=True),
 }
 
 CLIENTS: dict[str, Client] = {"curl": curl, "go": go_client, "node": node_client, "httpx": httpx}

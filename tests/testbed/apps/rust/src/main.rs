@@ -1,4 +1,5 @@
-//! The testbed's Rust application on hyper: `testbed-app HOST:PORT`. Prints one JSON line per request.
+//! The testbed's Rust application on hyper: `testbed-app HOST:PORT [2]`, of HTTP/1 or of HTTP/2 with prior knowledge.
+//! Prints one JSON line per request.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -11,8 +12,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{HeaderMap, HeaderValue, CONTENT_TYPE, TRAILER};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, Sleep};
 
@@ -33,17 +34,19 @@ struct Log {
     target: String,
     status: u16,
     body_bytes: usize,
+    version: Version,
     begin: Instant,
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         println!(
-            r#"{{"method": "{}", "target": "{}", "status": {}, "body_bytes": {}, "duration_s": {:.6}}}"#,
+            r#"{{"method": "{}", "target": "{}", "status": {}, "body_bytes": {}, "version": "{:?}", "duration_s": {:.6}}}"#,
             self.method,
             self.target,
             self.status,
             self.body_bytes,
+            self.version,
             self.begin.elapsed().as_secs_f64()
         );
     }
@@ -119,6 +122,7 @@ async fn handle(request: Request<Incoming>) -> Result<Response<Chunks>, Infallib
         _ => status = StatusCode::NOT_FOUND,
     }
     let left = match name {
+        _ if head.method == Method::HEAD && head.version == Version::HTTP_2 => 0, // hyper would send it
         "chunked" => number,
         "sse" => chunk.len() * 5,
         _ => chunk.len(),
@@ -126,8 +130,9 @@ async fn handle(request: Request<Incoming>) -> Result<Response<Chunks>, Infallib
     let log = Log {
         body_bytes: if head.method == Method::HEAD { 0 } else { left },
         method: head.method,
-        target: head.uri.to_string(),
+        target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         status: status.as_u16(),
+        version: head.version,
         begin,
     };
     let with_trailer = trailer.is_some();
@@ -142,11 +147,15 @@ async fn handle(request: Request<Incoming>) -> Result<Response<Chunks>, Infallib
     Ok(response)
 }
 
-async fn connection(stream: TcpStream) {
-    let _ = hyper::server::conn::http1::Builder::new()
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), service_fn(handle))
-        .await;
+async fn connection(stream: TcpStream, http2: bool) {
+    let stream = TokioIo::new(stream);
+    if http2 {
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = server.serve_connection(stream, service_fn(handle)).await;
+    } else {
+        let mut server = hyper::server::conn::http1::Builder::new();
+        let _ = server.half_close(true).serve_connection(stream, service_fn(handle)).await;
+    }
 }
 
 fn main() -> std::io::Result<()> {
@@ -155,10 +164,11 @@ fn main() -> std::io::Result<()> {
 
 async fn serve() -> std::io::Result<()> {
     let address = std::env::args().nth(1).expect("an address");
+    let http2 = std::env::args().nth(2).is_some_and(|version| version == "2");
     let listener = TcpListener::bind(address).await?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tokio::spawn(connection(stream));
+        tokio::spawn(connection(stream, http2));
     }
 }
