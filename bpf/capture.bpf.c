@@ -16,6 +16,7 @@
 #include "emit.h"
 #include "walk.h"
 #include "tls.h"
+#include "select.h"
 
 /* Names the record types in BTF, from which Rust's view is generated. */
 const struct ev_hdr *type_hdr;
@@ -97,51 +98,6 @@ static __noinline int open_conn(struct conn *c, struct sock *sk, int ret, int di
 	}
 	return 0;
 }
-
-static __always_inline bool port_wanted(const struct conn *c)
-{
-	__u32 local = c->local_port, remote = c->remote_port;
-	__u8 *l = bpf_map_lookup_elem(&ports, &local), *r = bpf_map_lookup_elem(&ports, &remote);
-
-	return (l && *l) || (r && *r);
-}
-
-static __always_inline bool process_wanted(__u32 tgid)
-{
-	__u8 *verdict = bpf_map_lookup_elem(&verdicts, &tgid);
-
-	return verdict ? *verdict == VERDICT_YES : select_unknown;
-}
-
-static __noinline int select_conn(struct conn *c, __u32 tgid)
-{
-	__u8 *caller = tls_in_use ? bpf_map_lookup_elem(&tls_processes, &tgid) : NULL;
-	bool yes = process_wanted(tgid);
-
-	c->tgid = tgid;
-	c->generation = selection_generation;
-	if (yes && port_filter)
-		yes = port_wanted(c);
-	c->state = yes ? CONN_WATCHED : CONN_UNSELECTED;
-	c->tls_process = caller ? *caller : 0;
-	return 0;
-}
-
-/* The process on this CPU that was found unselected last: its next operation costs a comparison. Pids come again, and
- * so does the memory of what threads share, but not both at once.
- */
-struct left_alone {
-	__u64 shared; /* task_struct.signal */
-	__u32 tgid;
-	__u32 generation;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct left_alone);
-} left_alone SEC(".maps");
 
 static __always_inline bool is_stream(struct sock *sk)
 {
@@ -225,12 +181,6 @@ static __always_inline bool follow_burst(struct conn *c, struct op *o)
 	return !c->muted && (!c->broken || o->burst_start);
 }
 
-/* Looked up now and then, as the map fills slowly. `id`: what is meant by it is the caller's. */
-static __always_inline bool is_stranger(const struct conn *c, __u64 id)
-{
-	return (c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &id);
-}
-
 /* Nothing was moved: end of file, or an error that ends the connection. */
 static __always_inline int on_no_bytes(struct conn *c, struct op *o, struct sock *sk, int ret)
 {
@@ -298,14 +248,12 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 	struct op o = {.dir = dir};
 	struct left_alone *left;
 	struct conn *c;
-	__u32 zero = 0;
 
 	if (ret <= 0 && is_retry(ret))
 		return on_retry(sk, dir);
 	o.tgid = task->tgid;
-	left = bpf_map_lookup_elem(&left_alone, &zero);
-	if (!left || (left->tgid == o.tgid && left->generation == selection_generation &&
-		      left->shared == (__u64)task->signal))
+	left = left_last();
+	if (!left || is_left_alone(left, task))
 		return 0;
 	if (!is_stream(sk))
 		return 0;
@@ -323,11 +271,8 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 	}
 	if (c->state != CONN_WATCHED) {
 		c->old = true;
-		if (!port_filter) { /* else it is the connection's own verdict */
-			left->shared = (__u64)task->signal;
-			left->tgid = o.tgid;
-			left->generation = c->generation;
-		}
+		if (!port_filter) /* else it is the connection's own verdict */
+			leave_alone(left, task, c->generation);
 		return 0;
 	}
 	c->ops++;
