@@ -473,8 +473,8 @@ static __always_inline int on_plaintext(struct conn *c, const struct tls_call *c
 	o.ts = bpf_ktime_get_boot_ns();
 	if (!follow_burst(c, &o))
 		return 0;
-	c->buffer.base = call->buf;
-	c->buffer.iovcnt = 0;
+	buffer_of(c, &o)->base = call->buf;
+	buffer_of(c, &o)->iovcnt = 0;
 	return carry(c, &o, len);
 }
 

@@ -35,7 +35,7 @@ static __always_inline void skip_single(struct user_buffer *b)
 static __always_inline bool find_buffer(struct task_struct *task, struct conn *c, int dir)
 {
 	__u16 *mmsg = &c->mmsg[dir & 1];
-	struct user_buffer *b = &c->buffer;
+	struct user_buffer *b = &c->buffer[dir & 1];
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	bool ok;
 

@@ -17,9 +17,14 @@ struct op {
 	__u32 tgid;
 	__u8 dir;
 	__u8 burst_start; /* no byte of this burst has been captured yet */
-	__u8 readable;	  /* c->buffer is valid */
+	__u8 readable;	  /* buffer_of() is valid */
 	__u8 pad;
 };
+
+static __always_inline struct user_buffer *buffer_of(struct conn *c, const struct op *o)
+{
+	return &c->buffer[o->dir & 1];
+}
 
 /* Once a millisecond at most: waking costs more than many records. */
 static __always_inline __u64 wake_now(__u64 ts)
@@ -176,7 +181,7 @@ __noinline int response_status(struct conn *c, struct op *o)
 
 	if (!c || !o || !o->readable)
 		return 0;
-	if (first_piece(&c->buffer, &at) < sizeof(s) || bpf_probe_read_user(s, sizeof(s), (void *)at))
+	if (first_piece(buffer_of(c, o), &at) < sizeof(s) || bpf_probe_read_user(s, sizeof(s), (void *)at))
 		return 0;
 	if (s[0] != 'H' || s[1] != 'T' || s[2] != 'T' || s[3] != 'P' || s[4] != '/' || s[5] != '1')
 		return 0;
@@ -243,7 +248,7 @@ static __always_inline __u32 last_four(const struct ev_segment *e, __u32 cap, co
 static __always_inline struct ev_segment *fill_segment(struct conn *c, struct op *o, __u32 cap, __u32 adv,
 						       const __u32 room, const bool gathered)
 {
-	struct user_buffer *b = &c->buffer;
+	struct user_buffer *b = buffer_of(c, o);
 	struct ev_segment *e;
 
 	e = bpf_ringbuf_reserve(&ring, sizeof(*e) + room + (gathered ? room : 0) + (room > 1024 ? SLACK : 8), 0);

@@ -253,7 +253,7 @@ struct conn {
 	__u8 tls_process; /* the process has called a TLS library that is probed */
 	__u8 pad1[3];
 	struct half half[2];
-	struct user_buffer buffer;
+	struct user_buffer buffer[2]; /* one thread may receive while another sends */
 };
 
 #endif

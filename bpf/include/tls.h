@@ -193,7 +193,7 @@ __noinline int becomes_tls(struct conn *c, struct op *o, __u32 len, __u32 in_cal
 
 	if (!c || !o || !h || !o->readable)
 		return 0;
-	there = first_piece(&c->buffer, &base); /* of several pieces the first one has to tell */
+	there = first_piece(buffer_of(c, o), &base); /* of several pieces the first one has to tell */
 	if (there < len)
 		len = there;
 	if (len < 5 || bpf_probe_read_user(h->bytes, 5, (void *)base) || !is_tls_record(h->bytes))

@@ -192,7 +192,7 @@ __noinline int emit_small(struct conn *c, struct op *o, __u32 len)
 {
 	if (!c || !o)
 		return -1;
-	if (c->buffer.iovcnt)
+	if (buffer_of(c, o)->iovcnt)
 		return len <= 256 ? emit_whole(c, o, len, 256, true) : emit_whole(c, o, len, SMALL, true);
 	return len <= 256 ? emit_whole(c, o, len, 256, false) : emit_whole(c, o, len, SMALL, false);
 }
@@ -204,7 +204,7 @@ __noinline int emit_edge(struct conn *c, struct op *o, __u32 cap, __u32 adv)
 
 	if (!c || !o)
 		return -1;
-	e = cap && c->buffer.iovcnt ? fill_segment(c, o, cap, adv, EDGE_MAX, true)
+	e = cap && buffer_of(c, o)->iovcnt ? fill_segment(c, o, cap, adv, EDGE_MAX, true)
 				    : fill_segment(c, o, cap, adv, EDGE_MAX, false);
 	if (!e)
 		return -1;
@@ -214,7 +214,7 @@ __noinline int emit_edge(struct conn *c, struct op *o, __u32 cap, __u32 adv)
 
 static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len, const bool gathered)
 {
-	struct user_buffer *b = &c->buffer;
+	struct user_buffer *b = buffer_of(c, o);
 	struct ev_segment *e;
 	__u32 zero = 0, cap, take;
 	struct half *h = &c->half[o->dir & 1];
@@ -267,7 +267,7 @@ __noinline int emit_head_piece(struct conn *c, struct op *o, __u32 len)
 {
 	if (!c || !o)
 		return -1;
-	return c->buffer.iovcnt ? emit_scanned(c, o, len, true) : emit_scanned(c, o, len, false);
+	return buffer_of(c, o)->iovcnt ? emit_scanned(c, o, len, true) : emit_scanned(c, o, len, false);
 }
 
 /* Reads on in a chunk's first line. Returns how many of the `n` bytes belong to it, and says in half.chunk_line
@@ -285,7 +285,7 @@ __noinline int read_chunk_line(struct conn *c, struct op *o, __u32 n)
 		return -1;
 	h = &c->half[o->dir & 1];
 	s = p->bytes;
-	n = peek_bytes(&c->buffer, p, n);
+	n = peek_bytes(buffer_of(c, o), p, n);
 	if (n == 0)
 		return -1;
 	for (i = 0; i < PEEK; i++) {
@@ -325,13 +325,13 @@ __noinline int read_chunk_line(struct conn *c, struct op *o, __u32 n)
 }
 
 /* Does a message begin here? "HTTP/1", or a method in capitals and a space. */
-__noinline int at_message(struct conn *c)
+__noinline int at_message(struct conn *c, struct op *o)
 {
 	__u32 i, zero = 0;
 	struct peek *p = bpf_map_lookup_elem(&peeks, &zero);
 	__u8 *s;
 
-	if (!c || !p || peek_bytes(&c->buffer, p, 16) < 16)
+	if (!c || !o || !p || peek_bytes(buffer_of(c, o), p, 16) < 16)
 		return 0;
 	s = p->bytes;
 	if (s[0] == 'H' && s[1] == 'T' && s[2] == 'T' && s[3] == 'P' && s[4] == '/' && s[5] == '1')
@@ -358,7 +358,7 @@ static __always_inline long walk_chunk(struct walk *w)
 	int line = read_chunk_line(c, o, n > PEEK ? PEEK : n);
 
 	if (line <= 0) {
-		h->body = at_message(c) ? BODY_NONE : h->instead;
+		h->body = at_message(c, o) ? BODY_NONE : h->instead;
 		return 0;
 	}
 	if (h->chunk_line != LINE_WHOLE) { /* goes on behind what there is to see */
@@ -381,7 +381,7 @@ static __always_inline long walk_chunk(struct walk *w)
 	if (emit_edge(c, o, line, n))
 		return 1;
 	if (w->left)
-		skip_bytes(&c->buffer, n - line);
+		skip_bytes(buffer_of(c, o), n - line);
 	return 0;
 }
 
@@ -403,7 +403,7 @@ static long walk_step(__u32 i, struct walk *w)
 		if (emit_edge(c, o, 0, n))
 			return 1;
 		if (w->left && o->readable)
-			skip_bytes(&c->buffer, n);
+			skip_bytes(buffer_of(c, o), n);
 		return 0;
 	}
 	if (!o->readable) {
@@ -421,7 +421,7 @@ static long walk_step(__u32 i, struct walk *w)
 		w->left = 0;
 		if (emit_edge(c, o, EDGE_HEAD, n - EDGE_TAIL))
 			return 1;
-		skip_bytes(&c->buffer, n - EDGE_TAIL - EDGE_HEAD);
+		skip_bytes(buffer_of(c, o), n - EDGE_TAIL - EDGE_HEAD);
 		emit_edge(c, o, EDGE_TAIL, EDGE_TAIL);
 		return 1;
 	}
@@ -448,7 +448,7 @@ __noinline int emit_large(struct conn *c, struct op *o, __u32 len)
 		h->chunk_line = LINE_START;
 		h->chunk = 0;
 		h->tail = 0;
-	} else if (h->body == BODY_UNKNOWN && at_message(c)) {
+	} else if (h->body == BODY_UNKNOWN && at_message(c, o)) {
 		h->body = BODY_NONE;
 	}
 	bpf_loop(MAX_STEPS, walk_step, &w, 0);
