@@ -78,21 +78,29 @@ static __always_inline bool answer_first(struct conn *c, struct tcp_sock *tp, in
 	return true;
 }
 
+/* Both directions may come here at once, where one thread sends and another receives: each says where its own stream
+ * begins, the faster one says the rest.
+ */
 static __noinline int open_conn(struct conn *c, struct sock *sk, int ret, int dir)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct half *other = &c->half[(dir + 1) & 1];
 
-	c->id = new_id();
-	c->old = true;
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_UNIX) {
 		c->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 		c->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	}
 	if (tp) {
 		c->tcp = true;
+		c->half[dir & 1].seq = (dir == DIR_RECV ? tp->copied_seq : tp->write_seq) - ret;
+	}
+	if (__sync_val_compare_and_swap(&c->id, 0, new_id()))
+		return 0;
+	c->old = true;
+	if (tp) {
 		c->old = is_old(tp, ret, dir);
-		c->half[DIR_RECV].seq = tp->copied_seq - (dir == DIR_RECV ? ret : 0);
-		c->half[DIR_SEND].seq = tp->write_seq - (dir == DIR_SEND ? ret : 0);
+		if (!other->off)
+			other->seq = dir == DIR_RECV ? tp->write_seq : tp->copied_seq;
 		if (dir == DIR_RECV && c->old)
 			c->old = !answer_first(c, tp, ret);
 	}
@@ -260,6 +268,8 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 	if (dir == DIR_RECV && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
 		return 0;
 	c = bpf_sk_storage_get(&conns, sk, 0, ret > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (!c && ret > 0) /* the other direction was faster in creating it */
+		c = bpf_sk_storage_get(&conns, sk, 0, 0);
 	if (!c || c->state == CONN_IGNORED)
 		return 0;
 	if (c->tgid != o.tgid || c->generation != selection_generation) {
