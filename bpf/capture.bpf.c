@@ -15,6 +15,7 @@
 #include "buffer.h"
 #include "emit.h"
 #include "walk.h"
+#include "frames.h"
 #include "tls.h"
 #include "select.h"
 
@@ -31,6 +32,7 @@ const enum close_how type_how;
 const enum verdict type_verdict;
 const enum counter type_counter;
 const enum stranger type_stranger;
+const enum found type_found;
 const enum tls_cookie type_tls_cookie;
 const struct tls_layout *type_tls_layout;
 const struct tls_session *type_tls_session;
@@ -149,8 +151,10 @@ static __always_inline void advance(struct conn *c, struct op *o, struct sock *s
 		__s32 hole = end - ret - h->seq;
 		__s32 ahead = (o->dir == DIR_RECV ? written : received) - other->seq;
 
-		if (hole > 0)
+		if (hole > 0) {
 			h->off += hole;
+			pass_unseen(h, hole);
+		}
 		h->seq = end;
 		o->other_off = other->off + (ahead > 0 ? ahead : 0);
 	}
@@ -296,7 +300,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 	advance(c, &o, sk, ret);
 	if (c->tls == TLS_YES)
 		return on_ciphertext(c, &o, sk, task);
-	if (!follow_burst(c, &o))
+	if (!c->http2 && !follow_burst(c, &o))
 		return 0;
 	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
 		     find_buffer(task, c, dir);
@@ -310,11 +314,15 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		if (!c->old || c->response_dir) /* in the middle of something, ciphertext may look like anything */
 			c->tls = TLS_NO;
 	}
+	if (is_start(c, &o))
+		read_start(c, &o, ret);
 	if (c->announced != announce_generation && announce(c, &o, sk, task)) {
 		lost_record(c, &o);
+		if (c->http2)
+			lose_frames(c, &o, ret);
 		return 0;
 	}
-	return carry(c, &o, ret);
+	return c->http2 ? carry_frames(c, &o, ret) : carry(c, &o, ret);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -481,11 +489,13 @@ static __always_inline int on_plaintext(struct conn *c, const struct tls_call *c
 		return 0;
 	}
 	o.ts = bpf_ktime_get_boot_ns();
-	if (!follow_burst(c, &o))
+	if (!c->http2 && !follow_burst(c, &o))
 		return 0;
 	buffer_of(c, &o)->base = call->buf;
 	buffer_of(c, &o)->iovcnt = 0;
-	return carry(c, &o, len);
+	if (is_start(c, &o))
+		read_start(c, &o, len);
+	return c->http2 ? carry_frames(c, &o, len) : carry(c, &o, len);
 }
 
 SEC("uprobe.multi")

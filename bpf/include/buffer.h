@@ -247,8 +247,7 @@ struct {
 /* Copies up to PEEK bytes at the cursor, which stays where it is. Returns how many. */
 static __always_inline __u32 peek_bytes(struct user_buffer *b, struct peek *p, __u32 n)
 {
-	if (n > PEEK)
-		n = PEEK;
+	clamp_max(n, PEEK);
 	if (b->iovcnt == 0) {
 		if (bpf_probe_read_user(p->bytes, n, (void *)b->base))
 			return 0;

@@ -9,7 +9,8 @@
  *   records                      { off, cap, adv }               { off, cap, adv }
  *
  * `off` counts the stream's bytes from the first one seen. A hole between the end of one record's bytes and
- * the next record's `off` was not captured on purpose (a body's middle) or was lost (EV_F_LOST says so).
+ * the next record's `off` was not captured on purpose (a body's middle, DATA of HTTP/2) or was lost (EV_F_LOST says
+ * so).
  */
 #ifndef OTEL_EBPF_EVENTS_H
 #define OTEL_EBPF_EVENTS_H
@@ -171,6 +172,16 @@ struct half {
 	__u8 chunk_line; /* enum chunk_line */
 	__u8 framing;	 /* enum framing of the head being read */
 	__u8 instead;	 /* enum body, if what was taken for chunks is none */
+	/* where HTTP/2 is spoken: see frames.h */
+	__u32 take;	 /* bytes of the frame's payload still to come that are wanted */
+	__u32 skip;	 /* those behind them, which are not */
+	__u32 head;	 /* length and type of the frame, as far as its header has come */
+	__u8 head_got;	 /* bytes of a header that have come: it is cut between operations */
+	__u8 in_step;	 /* it is known where frames begin */
+	__u8 pad[2];
+	__u32 left;	 /* of the operation at hand: bytes still to do */
+	__u32 run;	 /* ... and those done since the last that were passed over */
+	__u32 at;	 /* cursor in a record's bytes */
 };
 
 /* Where the bytes of the operation at hand are. iovcnt 0: `base` is the buffer itself; else `base` is an array
@@ -192,6 +203,12 @@ struct user_buffer {
 /* In the ids of `strangers`: what is inside the connection's TLS is meant, not what was spoken before it. */
 enum stranger {
 	STRANGER_TLS_BIT = 63,
+};
+
+/* What user space found out about a connection: the values of `strangers`. */
+enum found {
+	FOUND_STRANGER = 1, /* it speaks no protocol of ours: leave it alone */
+	FOUND_HTTP2 = 2,
 };
 
 enum conn_tls {
@@ -251,7 +268,8 @@ struct conn {
 	__u16 mmsg[2];	/* messages done in a recvmmsg, in a sendmmsg */
 	__u16 ops;
 	__u8 tls_process; /* the process has called a TLS library that is probed */
-	__u8 pad1[3];
+	__u8 http2; /* it speaks HTTP/2, for good */
+	__u8 preface[2]; /* bytes of HTTP/2's preface that have come each way */
 	struct half half[2];
 	struct user_buffer buffer[2]; /* one thread may receive while another sends */
 };

@@ -41,7 +41,7 @@ struct {
 	__type(value, __u8);
 } verdicts SEC(".maps");
 
-/* Connections that user space found to speak no protocol of ours. */
+/* Connection id -> enum found, as user space recognises what they speak. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);

@@ -3,6 +3,7 @@
 #ifndef OTEL_EBPF_SELECT_H
 #define OTEL_EBPF_SELECT_H
 
+#include "frames.h"
 #include "tls.h"
 
 static __always_inline bool port_wanted(const struct conn *c)
@@ -70,10 +71,20 @@ static __always_inline void leave_alone(struct left_alone *left, struct task_str
 	left->generation = generation;
 }
 
-/* Looked up now and then, as the map fills slowly. `id`: what is meant by it is the caller's. */
-static __always_inline bool is_stranger(const struct conn *c, __u64 id)
+/* Has user space found it to be one? Looked up now and then, as the map fills slowly. `id`: what is meant by it is
+ * the caller's.
+ */
+static __always_inline bool is_stranger(struct conn *c, __u64 id)
 {
-	return (c->ops & 15) == 0 && bpf_map_lookup_elem(&strangers, &id);
+	__u8 *found = c->ops & 15 ? NULL : bpf_map_lookup_elem(&strangers, &id);
+
+	if (!found)
+		return false;
+	if (*found == FOUND_STRANGER)
+		return true;
+	if (!c->http2)
+		begin_http2(c);
+	return false;
 }
 
 #endif

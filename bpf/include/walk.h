@@ -212,6 +212,15 @@ __noinline int emit_edge(struct conn *c, struct op *o, __u32 cap, __u32 adv)
 	return 0;
 }
 
+/* The first and the last bytes of `n`, which is more than both. */
+static __always_inline void emit_edges(struct conn *c, struct op *o, __u32 n)
+{
+	if (emit_edge(c, o, EDGE_HEAD, n - EDGE_TAIL))
+		return;
+	skip_bytes(buffer_of(c, o), n - EDGE_TAIL - EDGE_HEAD);
+	emit_edge(c, o, EDGE_TAIL, EDGE_TAIL);
+}
+
 static __always_inline int emit_scanned(struct conn *c, struct op *o, __u32 len, const bool gathered)
 {
 	struct user_buffer *b = buffer_of(c, o);
@@ -419,10 +428,7 @@ static long walk_step(__u32 i, struct walk *w)
 	}
 	if (h->body == BODY_OPAQUE || h->burst_cap >= BURST_MAX) {
 		w->left = 0;
-		if (emit_edge(c, o, EDGE_HEAD, n - EDGE_TAIL))
-			return 1;
-		skip_bytes(buffer_of(c, o), n - EDGE_TAIL - EDGE_HEAD);
-		emit_edge(c, o, EDGE_TAIL, EDGE_TAIL);
+		emit_edges(c, o, n);
 		return 1;
 	}
 	done = emit_head_piece(c, o, n > PIECE ? PIECE : n);

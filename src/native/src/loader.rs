@@ -7,7 +7,7 @@ use uprobes::Uprobes;
 pub use uprobes::{Layout, Place, Probe};
 
 use crate::wire::skel::{CaptureProgs, CaptureSkel, CaptureSkelBuilder};
-use crate::wire::{self, tls_session, verdict};
+use crate::wire::{self, found, tls_session, verdict};
 use libbpf_rs::btf::types::{Func, Typedef};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -361,9 +361,18 @@ impl Maps {
 
     /// Best effort: a connection that is not told of goes on costing a little.
     pub fn leave_alone(&self, conn: u64) {
+        self.tell(conn, found::FOUND_STRANGER);
+    }
+
+    /// For one whose preface was not seen. Best effort: one that is not told of is passed on as HTTP/1 is.
+    pub fn speaks_http2(&self, conn: u64) {
+        self.tell(conn, found::FOUND_HTTP2);
+    }
+
+    fn tell(&self, conn: u64, what: found) {
         let _ = self
             .strangers
-            .update(&conn.to_ne_bytes(), &[1], MapFlags::ANY);
+            .update(&conn.to_ne_bytes(), &[what.0 as u8], MapFlags::ANY);
     }
 
     /// Forgets TLS sessions of processes that have ended: who is killed, or just exits, ends none of its own.

@@ -8,7 +8,7 @@ pub(crate) mod skel {
 
 pub use skel::types::{
     close_how, counter, ev_close, ev_exec, ev_hdr, ev_open, ev_segment, event_dir, event_flags,
-    event_kind, overflow_key, overflow_value, stranger, tls_cookie, tls_layout, tls_session,
+    event_kind, found, overflow_key, overflow_value, stranger, tls_cookie, tls_layout, tls_session,
     verdict,
 };
 
