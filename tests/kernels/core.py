@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from tests.bpf import watched
 from tests.kernels import agent
 from tests.kernels.receiver import receiver
 from tests.testbed.clients import AT_EASE
@@ -344,6 +345,15 @@ def not_http(ground: Ground) -> None:
     time.sleep(2)
     after = [span for span in ground.telemetry.spans if span.pid == os.getpid() and not span.path.startswith("/v1/")]
     assert len(after) <= before, [_brief(span) for span in after[before:]]
+
+
+@case
+def http2_frames(ground: Ground) -> None:
+    """What the programs tell of HTTP/2, from a session of our own."""
+    with watched.watching(16 << 20) as (_, ring):
+        ring.let_nobody_say()
+        for name in ("headers_cut", "vectors", "sendfile"):
+            watched.assert_dialogue(ring, name)
 
 
 # ---- every system call that moves bytes ----
