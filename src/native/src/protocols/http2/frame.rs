@@ -73,7 +73,7 @@ impl Frame {
         let length = self.length;
         let (on_stream, size) = match self.kind {
             kind::DATA | kind::HEADERS | kind::PUSH_PROMISE | kind::CONTINUATION => (true, true),
-            kind::PRIORITY => (true, length == 5),
+            kind::PRIORITY => (true, true), // another length than 5 is the stream's error alone
             kind::RST_STREAM => (true, length == 4),
             kind::SETTINGS if self.has(flag::ACK) => (false, length == 0),
             kind::SETTINGS => (false, length % 6 == 0),
@@ -98,6 +98,7 @@ impl Frame {
         self.kind <= kind::CONTINUATION
             && !self.reserved
             && self.flags & !flags == 0
+            && (self.kind != kind::PRIORITY || self.length == 5)
             && self.length <= USUAL_PAYLOAD
             && self.is_legal()
     }
