@@ -140,6 +140,15 @@ impl Request {
         }
         let at = usize::from(at);
         let before = at..at + usize::from(len);
+        if before.end == self.text.len() {
+            // nothing has come after it
+            if before.end + 1 + value.len() <= MAX_TEXT {
+                self.text.push(b',');
+                self.text.extend_from_slice(value);
+                self.parts[part as usize].1 += 1 + value.len() as u16;
+            }
+            return;
+        }
         let joined = self.text.len();
         if joined + before.len() + 1 + value.len() <= MAX_TEXT {
             self.text.extend_from_within(before);
