@@ -23,10 +23,6 @@ pub(super) enum Place {
 
 /// What a direction comes upon next.
 pub(super) enum Step<'a> {
-    /// A frame of DATA begins.
-    Data(Frame),
-    /// The padding of the frame of DATA at hand: so many bytes of it are not the body's.
-    Padding(Frame, u32),
     /// A piece of a body.
     Body(Frame, &'a [u8]),
     /// A piece of a body that nobody captured.
@@ -165,9 +161,6 @@ impl Half {
                         return Step::Illegal;
                     }
                     self.begin(frame);
-                    if frame.kind == kind::DATA {
-                        return Step::Data(frame);
-                    }
                 }
                 Place::Payload if self.left == 0 => {
                     self.place = Place::Header;
@@ -238,9 +231,7 @@ impl Half {
             self.pad_due = false;
             *bytes = rest;
             self.left -= 1;
-            let padding = 1 + u32::from(padding);
-            self.body_left = self.body_left.saturating_sub(padding);
-            return Step::Padding(self.frame, padding);
+            self.body_left = self.left.saturating_sub(u32::from(padding));
         }
         let taken = bytes.len().min(self.left as usize);
         let (found, rest) = bytes.split_at(taken);

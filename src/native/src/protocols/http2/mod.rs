@@ -225,10 +225,6 @@ impl Connection {
                     self.lose(side, sink);
                     return Verdict::Continue;
                 }
-                Step::Data(frame) => self.with(frame, |stream| stream.frame(side, frame.length)),
-                Step::Padding(frame, bytes) => {
-                    self.with(frame, |stream| stream.padding(side, bytes));
-                }
                 Step::Body(frame, bytes) => self.with(frame, |stream| stream.data(side, bytes)),
                 Step::BodyGap(frame, bytes) => self.with(frame, |stream| stream.gap(side, bytes)),
                 Step::End(frame) => self.frame(side, frame, ts_ns, sink),

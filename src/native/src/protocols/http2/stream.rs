@@ -57,19 +57,9 @@ impl Stream {
         response.kind == Content::Grpc || response.grpc_status.is_some() || looks_so
     }
 
-    /// A frame of DATA begins.
-    pub fn frame(&mut self, side: Side, bytes: u32) {
-        self.body_bytes[side as usize] += u64::from(bytes);
-    }
-
-    /// So many of its bytes were padding.
-    pub fn padding(&mut self, side: Side, bytes: u32) {
-        let body = &mut self.body_bytes[side as usize];
-        *body = body.saturating_sub(u64::from(bytes));
-    }
-
     /// Bytes of a body.
     pub fn data(&mut self, side: Side, bytes: &[u8]) {
+        self.body_bytes[side as usize] += bytes.len() as u64;
         if self.request.kind != Content::Other {
             self.messages[side as usize].data(bytes);
         }
@@ -77,6 +67,7 @@ impl Stream {
 
     /// Bytes of a body that nobody captured.
     pub fn gap(&mut self, side: Side, bytes: u64) {
+        self.body_bytes[side as usize] += bytes;
         self.messages[side as usize].gap(bytes);
     }
 
