@@ -232,9 +232,8 @@ impl Conn {
             parser.end(ts_ns, End::Lost, &mut sink);
         }
         match &mut self.state {
-            State::Undecided { .. } => {}
             State::Http1(parser) => **parser = http1::Connection::new(),
-            State::Http2(parser) => **parser = http2::Connection::old(),
+            State::Undecided { .. } | State::Http2(_) => {} // which knows by itself what it knows no longer
         }
     }
 

@@ -429,7 +429,8 @@ impl Parser for Connection {
             End::Broken(_) => Some(ErrorKind::ConnectionReset),
             End::ProcessExit => Some(ErrorKind::ProcessExit),
             End::Lost => {
-                self.abandon_all(sink);
+                self.lose(Side::Request, sink);
+                self.lose(Side::Response, sink);
                 None
             }
         };
