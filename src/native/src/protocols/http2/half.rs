@@ -179,7 +179,7 @@ impl Half {
             self.place = Place::Header;
             return Step::End(self.frame);
         }
-        if *gap == 0 || self.place == Place::Lost {
+        if *gap == 0 {
             return Step::Nothing;
         }
         if self.place != Place::Payload {

@@ -208,7 +208,8 @@ impl Connection {
         if half.place == Place::Lost && begins {
             *self = Self::begun();
         } else if half.place == Place::Lost && !half.find(bytes) {
-            self.misses += 1;
+            self.lose(side, sink); // all that was in it
+            self.misses = self.misses.saturating_add(1);
             let never_found = self.newest == [0; 2] && self.misses > MAX_MISSES;
             return if never_found {
                 self.give_up(sink)
@@ -243,7 +244,7 @@ impl Connection {
         }
     }
 
-    /// Nobody knows where frames begin.
+    /// Some bytes are not understood, and nobody knows where frames begin behind them.
     fn lose(&mut self, side: Side, sink: &mut dyn Sink) {
         self.halves[side as usize].lose();
         if side == Side::Response {
