@@ -45,7 +45,7 @@ pub(super) struct Half {
     frame: Frame,
     /// Bytes of the payload that are yet to come.
     left: u32,
-    /// What was collected of the payload.
+    /// What was collected of the payload: its beginning.
     payload: Vec<u8>,
     /// Some of the payload was not captured, or was too long to be kept.
     pub cut: bool,
@@ -252,12 +252,16 @@ impl Half {
             kind::RST_STREAM | kind::GOAWAY => MAX_SMALL,
             _ => 0,
         };
-        let kept = found.len().min(most - self.payload.len());
+        let kept = if self.cut {
+            0 // what is kept is the payload's beginning
+        } else {
+            found.len().min(most - self.payload.len())
+        };
         self.payload.extend_from_slice(&found[..kept]);
         self.cut |= kept < found.len();
     }
 
-    /// The payload of the frame that is over, as far as it was kept.
+    /// The beginning of the payload of the frame that is over, as far as it was kept.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }

@@ -269,11 +269,13 @@ impl Connection {
                     self.end_of_stream(side, block.frame, ts_ns, sink);
                 }
             }
-            kind::RST_STREAM => {
-                let code = half.payload().first_chunk().map(|c| u32::from_be_bytes(*c));
-                let error = error_of(code.unwrap_or(u32::MAX));
-                self.finish(frame.stream, ts_ns, Some(error), sink);
-            }
+            kind::RST_STREAM => match half.payload().first_chunk() {
+                Some(code) => {
+                    let error = error_of(u32::from_be_bytes(*code));
+                    self.finish(frame.stream, ts_ns, Some(error), sink);
+                }
+                None => self.abandon(frame.stream, sink),
+            },
             kind::GOAWAY if side == Side::Response => {
                 if let Some(last) = half.payload().first_chunk() {
                     let last = u32::from_be_bytes(*last) & !(1 << 31);
@@ -374,13 +376,17 @@ impl Connection {
 
     fn abandon_all(&mut self, sink: &mut dyn Sink) {
         for id in self.in_order(|_| true) {
-            if let Some(stream) = self.take(id) {
-                sink.abandoned(if stream.told {
-                    Which::Method(stream.request.method())
-                } else {
-                    Which::Untold
-                });
-            }
+            self.abandon(id, sink);
+        }
+    }
+
+    fn abandon(&mut self, id: u32, sink: &mut dyn Sink) {
+        if let Some(stream) = self.take(id) {
+            sink.abandoned(if stream.told {
+                Which::Method(stream.request.method())
+            } else {
+                Which::Untold
+            });
         }
     }
 
