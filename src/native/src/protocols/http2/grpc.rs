@@ -64,6 +64,11 @@ impl Messages {
         self.count > 0 && !self.lost && (self.left, self.have) == (0, 0)
     }
 
+    /// Perhaps some went by that nobody can count.
+    pub fn lose(&mut self) {
+        self.lost = true;
+    }
+
     /// `None`: some may not have been counted.
     pub fn count(&self) -> Option<u64> {
         (!self.lost).then_some(self.count)

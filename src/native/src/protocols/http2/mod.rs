@@ -247,6 +247,7 @@ impl Connection {
     /// Some bytes are not understood, and nobody knows where frames begin behind them.
     fn lose(&mut self, side: Side, sink: &mut dyn Sink) {
         self.halves[side as usize].lose();
+        self.streams.values_mut().for_each(|s| s.lose(side)); // they may have had DATA in it
         if side == Side::Response {
             self.abandon_all(sink); // their ends may have been lost
         }

@@ -54,7 +54,12 @@ impl Stream {
         // the last byte both ways, and trailers, say as much.
         let response = &self.response;
         let looks_so = self.trailers && self.messages.iter().all(Messages::are_all);
-        response.kind == Content::Grpc || response.grpc_status.is_some() || looks_so
+        let says_so = match response.kind {
+            Content::Grpc => true,
+            Content::Other => false, // grpc-web, say
+            Content::Unsaid => response.grpc_status.is_some(),
+        };
+        says_so || looks_so
     }
 
     /// Bytes of a body.
@@ -69,6 +74,11 @@ impl Stream {
     pub fn gap(&mut self, side: Side, bytes: u64) {
         self.body_bytes[side as usize] += bytes;
         self.messages[side as usize].gap(bytes);
+    }
+
+    /// Nobody knows how many bytes of a body, if any, went by unseen.
+    pub fn lose(&mut self, side: Side) {
+        self.messages[side as usize].lose();
     }
 
     /// A header block of the response: an informational one, its head, or its trailers.
