@@ -9,31 +9,12 @@ mod common;
 
 use _native::exchange::{End, Parser, Side, Verdict};
 use _native::protocols::http1::Connection;
+use common::random::{mutate, Random};
 use common::{cases, cut, run, time_of, Record, Step, Timed};
 
 const ROUNDS: u64 = 30_000;
 /// Two heads, the text of what is in flight, and the queue itself.
 const MEMORY: usize = 4 * 64 * 1024 + 2 * 1024 * 1024 + 1024 * 256;
-
-/// xorshift64*: enough for choices, and no dependency.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() >> 33) as usize % limit.max(1)
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
 
 const WORDS: &[&[u8]] = &[
     b"\r\n",
@@ -59,65 +40,6 @@ const WORDS: &[&[u8]] = &[
     b"\x00",
     b"\xff",
 ];
-
-const ENDS: &[End] = &[
-    End::Fin(Side::Request),
-    End::Fin(Side::Response),
-    End::Closed,
-    End::Broken(104),
-    End::Broken(110),
-    End::ProcessExit,
-    End::Lost,
-];
-
-fn mutate_bytes(bytes: &mut Vec<u8>, random: &mut Random) {
-    let at = random.below(bytes.len() + 1);
-    match random.below(6) {
-        0 if at < bytes.len() => bytes[at] = random.next() as u8,
-        1 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-        2 => {
-            let end = (at + random.below(20)).min(bytes.len());
-            bytes.drain(at..end);
-        }
-        3 => {
-            let end = (at + random.below(60)).min(bytes.len());
-            let copy = bytes[at..end].to_vec();
-            let to = random.below(bytes.len() + 1);
-            bytes.splice(to..to, copy);
-        }
-        _ => {
-            bytes.splice(at..at, random.pick(WORDS).iter().copied());
-        }
-    }
-}
-
-fn mutate_steps(steps: &mut Vec<Timed>, gaps: bool, random: &mut Random) {
-    let at = random.below(steps.len() + 1);
-    match random.below(10) {
-        0 if !steps.is_empty() && at < steps.len() => {
-            steps.remove(at);
-        }
-        1 if at < steps.len() => {
-            let copy = steps[at].clone();
-            steps.insert(random.below(steps.len() + 1), copy);
-        }
-        2 => steps.insert(at, (0, Step::End(*random.pick(ENDS)))),
-        3 if gaps => {
-            let side = *random.pick(&[Side::Request, Side::Response]);
-            let shift = random.below(64);
-            steps.insert(at, (0, Step::Gap(side, random.next() >> shift)));
-        }
-        4 if at < steps.len() => {
-            let other = random.below(steps.len());
-            steps.swap(at, other);
-        }
-        _ => {
-            if let Some((_, Step::Data(_, bytes))) = steps.get_mut(at) {
-                mutate_bytes(bytes, random);
-            }
-        }
-    }
-}
 
 fn parse(steps: &[Timed]) -> (Verdict, usize, Record) {
     let mut connection = Connection::new();
@@ -146,7 +68,7 @@ fn holds_whatever_comes() {
             steps.extend(random.pick(&seeds).clone());
         }
         for _ in 0..=random.below(6) {
-            mutate_steps(&mut steps, gaps, &mut random);
+            mutate(&mut steps, WORDS, gaps, &mut random);
         }
         if !gaps {
             steps.retain(|(_, step)| !matches!(step, Step::Gap(..) | Step::End(End::Lost)));

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 mod frames;
+pub mod random;
 
 use _native::exchange::{
     Detail, End, Exchange, Grpc, HttpVersion, Input, Parser, Side, Sink, Verdict, Which,

@@ -5,6 +5,8 @@ use super::hpack::Decoder;
 
 /// The longest header block that is understood, in bytes. Servers refuse far shorter ones.
 const MAX_BLOCK: usize = 256 << 10;
+/// Bytes of a buffer that is kept for the next block.
+const MAX_SPARE: usize = 4 << 10;
 /// Of the frames with nothing behind their first bytes that matters: RST_STREAM, and GOAWAY with its debug data.
 const MAX_SMALL: usize = 8;
 
@@ -292,11 +294,16 @@ impl Half {
 
     /// Decodes the block that is over. False: not all of it.
     pub fn decode(&mut self, field: impl FnMut(&[u8], &[u8])) -> bool {
+        let whole = !self.block_cut && self.decoder.block(&self.block_bytes, field).is_ok();
         if self.block_cut {
             self.decoder.forget();
-            return false;
         }
-        self.decoder.block(&self.block_bytes, field).is_ok()
+        for buffer in [&mut self.block_bytes, &mut self.payload] {
+            if buffer.capacity() > MAX_SPARE {
+                *buffer = Vec::new();
+            }
+        }
+        whole
     }
 
     /// Bytes on the heap.

@@ -23,12 +23,17 @@ enum Part {
 
 const PARTS: usize = 10;
 
+/// No number of interest is longer, whatever zeros it begins with.
+const MAX_DIGITS: usize = 8;
+
 /// A request's fields.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     text: Vec<u8>,
     /// Offset and length within `text`; an empty one is absent.
     parts: [(u16, u16); PARTS],
+    /// Parts whose first field has come, one bit each.
+    seen: u16,
     traceparents: u8,
     pub kind: Content,
     /// grpc-timeout.
@@ -106,10 +111,8 @@ impl Request {
             b":authority" => self.keep(Part::Authority, value),
             b"host" => self.keep(Part::Host, value),
             b"user-agent" => self.keep(Part::UserAgent, value),
-            b"x-forwarded-for" => self.keep(Part::ForwardedFor, forwarded::first_element(value)),
-            b"x-forwarded-proto" => {
-                self.keep(Part::ForwardedProto, forwarded::first_element(value));
-            }
+            b"x-forwarded-for" => self.keep_first(Part::ForwardedFor, value),
+            b"x-forwarded-proto" => self.keep_first(Part::ForwardedProto, value),
             b"forwarded" => self.keep(Part::Forwarded, value),
             b"traceparent" => {
                 self.traceparents = self.traceparents.saturating_add(1);
@@ -123,19 +126,31 @@ impl Request {
         }
     }
 
-    /// The first one counts.
+    /// The first one counts: the others are not even looked at, since a byte on the wire may be a long field.
     fn keep(&mut self, part: Part, value: &[u8]) {
         let at = self.text.len();
-        if self.parts[part as usize].1 == 0 && at + value.len() <= MAX_TEXT {
+        if !self.is_seen(part) && at + value.len() <= MAX_TEXT {
             self.text.extend_from_slice(value);
             self.parts[part as usize] = (at as u16, value.len() as u16);
         }
+        self.seen |= 1 << part as u16;
+    }
+
+    fn keep_first(&mut self, part: Part, list: &[u8]) {
+        if !self.is_seen(part) {
+            self.keep(part, forwarded::first_element(list));
+        }
+    }
+
+    fn is_seen(&self, part: Part) -> bool {
+        self.seen & 1 << part as u16 != 0
     }
 
     /// All count.
     fn join(&mut self, part: Part, value: &[u8]) {
         let (at, len) = self.parts[part as usize];
         if len == 0 {
+            self.seen &= !(1 << part as u16);
             return self.keep(part, value);
         }
         let at = usize::from(at);
@@ -230,7 +245,7 @@ impl Response {
 }
 
 fn decimal<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
-    let digits = value.iter().all(u8::is_ascii_digit);
+    let digits = value.len() <= MAX_DIGITS && value.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value)
         .ok()
         .filter(|_| digits)?
@@ -255,7 +270,7 @@ fn timeout_ns(value: &[u8]) -> Option<u64> {
         b'n' => 1,
         _ => return None,
     };
-    let count: u64 = decimal(digits).filter(|_| digits.len() <= 8)?;
+    let count: u64 = decimal(digits)?;
     count.checked_mul(factor)
 }
 

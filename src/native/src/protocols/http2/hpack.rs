@@ -16,7 +16,9 @@ const MAX_TABLE: usize = 64 << 10;
 const USUAL_TABLE: usize = 4096;
 /// Sizes of tables that nobody saw being set are guessed up to this one.
 const MAX_GUESS: usize = 16 << 10;
-/// What an entry takes besides its name and value.
+/// Bytes of nghttp2's decoder with an empty table.
+const INFLATER: usize = 2048;
+/// What an entry takes, for RFC 7541, besides its name and value.
 const ENTRY: usize = 32;
 
 /// The blocks of one direction, one after the other.
@@ -69,10 +71,10 @@ impl Decoder {
 
     /// Bytes on the heap at most.
     pub fn heap_bytes(&self) -> usize {
-        match self.inflater {
-            None => 0,
-            Some(_) => 2048 + 4 * self.guess.max(USUAL_TABLE),
-        }
+        self.inflater.as_ref().map_or(0, |inflater| {
+            // what an entry costs besides its text is five times what it is said to cost
+            INFLATER + 5 * inflater.table_bytes()
+        })
     }
 }
 
@@ -101,6 +103,12 @@ impl Inflater {
             inflater.block(&block, |_, _| {})?;
         }
         Ok(inflater)
+    }
+
+    /// Bytes of the table, as RFC 7541 counts them.
+    fn table_bytes(&self) -> usize {
+        // SAFETY: alive.
+        unsafe { ffi::nghttp2_hd_inflate_get_dynamic_table_size(self.0.as_ptr()) }
     }
 
     fn block(
