@@ -244,7 +244,7 @@ impl Drain {
         }
         let offset = self.clock_offset;
         let mut ended = FxHashSet::default();
-        let (strangers, forgot, fresh) = {
+        let (strangers, http2, forgot, fresh) = {
             let shared = Arc::clone(&self.shared);
             let mut streams = shared.streams();
             streams.aggregator.set_clock_offset(offset);
@@ -256,10 +256,14 @@ impl Drain {
             }
             (
                 streams.take_strangers(),
+                streams.take_http2(),
                 streams.take_forgot(),
                 streams.has_news(),
             )
         };
+        for conn in http2 {
+            self.shared.maps.speaks_http2(conn);
+        }
         for conn in strangers {
             self.shared.maps.leave_alone(conn);
         }

@@ -106,7 +106,9 @@ fn trailing<P: Tested>(case: &Case) {
     }
     let mut record = Record::default();
     let verdict = run(&mut P::begin(case.old), &steps, &mut record);
-    assert_eq!(verdict, case.verdict, "'{}' with trailing data", case.name);
+    if !case.has_end() {
+        assert_eq!(verdict, case.verdict, "'{}' with trailing data", case.name);
+    }
     let goes_on = verdict == Verdict::Continue && case.in_flight == 0 && !case.has_end();
     let expected = case.expect.len() + usize::from(goes_on);
     if goes_on || verdict != Verdict::Continue {
