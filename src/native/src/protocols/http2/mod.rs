@@ -146,6 +146,8 @@ pub struct Connection {
     spare: Vec<Vec<u8>>,
     /// Pieces in which no frames were found while a direction was lost.
     misses: u16,
+    /// Some request was a call of gRPC.
+    has_calls: bool,
     over: Option<Verdict>,
 }
 
@@ -191,6 +193,7 @@ impl Connection {
             texts: 0,
             spare: Vec::new(),
             misses: 0,
+            has_calls: false,
             over: None,
         }
     }
@@ -352,11 +355,12 @@ impl Connection {
         let Some(stream) = self.take(id) else {
             return; // a late frame of a stream that is over
         };
-        stream.finish(end_ns, error, |exchange| {
-            let Detail::Http(http) = &exchange.detail;
-            if !stream.told && http.grpc.is_none() {
-                sink.begin(http.method);
-            }
+        let is_grpc = stream.is_grpc(self.has_calls);
+        self.has_calls |= is_grpc;
+        if !stream.told && !is_grpc {
+            sink.begin(stream.request.method());
+        }
+        stream.finish(end_ns, error, is_grpc, |exchange| {
             sink.exchange(exchange);
         });
         self.keep(stream.request);

@@ -46,20 +46,26 @@ impl Stream {
         }
     }
 
-    fn is_grpc(&self) -> bool {
+    /// `among_calls`: so were others on its connection.
+    pub fn is_grpc(&self, among_calls: bool) -> bool {
         if self.request.kind == Content::Grpc || self.is_plain() {
             return !self.is_plain();
         }
-        // The fields that would say so are older than what was seen of the connection. Messages from the first to
-        // the last byte both ways, and trailers, say as much.
-        let response = &self.response;
-        let looks_so = self.trailers && self.messages.iter().all(Messages::are_all);
-        let says_so = match response.kind {
+        match self.response.kind {
             Content::Grpc => true,
             Content::Other => false, // grpc-web, say
-            Content::Unsaid => response.grpc_status.is_some(),
-        };
-        says_so || looks_so
+            Content::Unsaid => {
+                self.response.grpc_status.is_some() || self.looks_like_grpc(among_calls)
+            }
+        }
+    }
+
+    /// The fields that would say so are older than what was seen of the connection. Messages from the first to the
+    /// last byte both ways, and trailers, say as much; among calls also messages one way and no body the other.
+    fn looks_like_grpc(&self, among_calls: bool) -> bool {
+        let [asked, answered] = &self.messages;
+        let no_body = among_calls && self.body_bytes[Side::Response as usize] == 0;
+        asked.are_all() && (no_body || (self.trailers && answered.are_all()))
     }
 
     /// Bytes of a body.
@@ -100,6 +106,7 @@ impl Stream {
         &self,
         end_ns: u64,
         error: Option<ErrorKind>,
+        is_grpc: bool,
         report: impl FnOnce(&Exchange<'_>),
     ) {
         let request = &self.request;
@@ -121,7 +128,7 @@ impl Stream {
             tracestate: request.tracestate(),
             request_body_bytes,
             response_body_bytes,
-            grpc: self.is_grpc().then(|| Grpc {
+            grpc: is_grpc.then(|| Grpc {
                 status: self.grpc_status(end_ns, error),
                 request_messages: self.messages[Side::Request as usize].count(),
                 response_messages: self.messages[Side::Response as usize].count(),
