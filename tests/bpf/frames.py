@@ -7,6 +7,7 @@ ends go on from one turn to the next; each is answered by a line.
 import os
 import random
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 from tests.bpf import conversations
 from tests.bpf.conversations import Message, Receive, Send, recv, whole
+from tests.testbed.tls import certificate
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -36,6 +38,7 @@ class Dialogue:
     server_sends: Send = field(default_factory=lambda: whole)
     client_receives: Receive = field(default_factory=lambda: recv(65536))
     server_receives: Receive = field(default_factory=lambda: recv(65536))
+    encrypted: bool = False
 
     def stream(self, end: int) -> bytes:
         """All that the client (0) or the server (1) says."""
@@ -263,6 +266,14 @@ def more_than_the_ring_holds(rng: random.Random) -> Dialogue:
     return Dialogue([(HELLO, settings()), (b"", short + last[:5000]), (b"", last[5000:] + ASK)])
 
 
+@dialogue
+def within_tls(rng: random.Random) -> Dialogue:
+    """One end at a time: Python's SSLSocket is not for two threads."""
+    turns = [(HELLO, b""), (b"", settings()), (ASK, b""), (b"", download(rng, 300_000)), (some(rng, 60), b"")]
+    cut = conversations.cut(rng, 1, 9, 1000, 16384)
+    return Dialogue(turns, client_sends=cut, client_receives=recv(9000), encrypted=True)
+
+
 # ---- both ends ----
 
 
@@ -287,6 +298,19 @@ def _turn(it: Dialogue, said: tuple[bytes, bytes], client: socket.socket, server
         job.join()
 
 
+def _encrypted(client: socket.socket, server: socket.socket) -> tuple[socket.socket, socket.socket]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate().certificate, certificate().key)
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    asks = trusting.wrap_socket(client, do_handshake_on_connect=False)
+    handshake = threading.Thread(target=asks.do_handshake)
+    handshake.start()
+    answers = context.wrap_socket(server, server_side=True)
+    handshake.join()
+    return asks, answers
+
+
 def main() -> None:
     name, seed, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     it = DIALOGUES[name](random.Random(seed))
@@ -297,10 +321,11 @@ def main() -> None:
     ):
         for conn in (client, server):
             conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ends = _encrypted(client, server) if it.encrypted else (client, server)
         for said in it.turns:
             if not sys.stdin.readline():
                 return
-            _turn(it, said, client, server)
+            _turn(it, said, *ends)
             print("said", flush=True)
 
 

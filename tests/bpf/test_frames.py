@@ -8,13 +8,17 @@ from dataclasses import replace
 
 import pytest
 
+from otel_ebpf.agent.tls import _as_core_wants as as_core_wants
+from otel_ebpf.discover.tls.findings import Attachment
+from otel_ebpf.discover.tls.inspect import examine
 from tests.bpf import frames, records
 from tests.bpf.frames import DIALOGUES
 from tests.bpf.records import RECV, SEND, Ring
 from tests.bpf.watched import assert_dialogue, assert_told, ends, watching
+from tests.testbed import tls
 
 MORE_SEEDS = {"cut_at_random": 8, "vectors": 4, "both_at_once": 3, "header_then_payload": 2, "sendmmsg": 2}
-APART = {"an_old_one", "more_than_the_ring_holds", "not_what_it_seems"}
+APART = {"within_tls", "an_old_one", "more_than_the_ring_holds", "not_what_it_seems"}
 MEGABYTE = 1 << 20
 
 
@@ -68,6 +72,18 @@ def test_what_is_no_preface_is_no_http2(ring: Ring) -> None:
             stream = both.it.stream(said)
             assert sum(segment.adv for segment in end.ways[way]) == len(stream)
             assert all(segment.data == stream[segment.off : segment.end] for segment in end.ways[way])
+
+
+def test_within_tls() -> None:
+    library = tls.libssl("3.0")
+    with library.open("rb") as file:
+        (found,) = examine(file.fileno())
+    assert isinstance(found, Attachment)
+    probes = [each for probe in found.probes for each in as_core_wants(probe)]
+    with watching(16 << 20) as (session, ring):
+        ring.let_nobody_say()
+        session.add_probes(library, probes, client_random=found.random_path, is_server=found.is_server)
+        assert_dialogue(ring, "within_tls")
 
 
 def test_a_connection_that_user_space_recognised() -> None:
