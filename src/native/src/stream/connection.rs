@@ -23,6 +23,8 @@ enum State {
         dir: Direction,
         ts_ns: u64,
         misses: u8,
+        /// The burst is of HTTP/2's frames so far, which do not say who asks.
+        frames: bool,
     },
     /// HTTP/1.
     Http1(Box<http1::Connection>),
@@ -91,6 +93,7 @@ impl Conn {
                 dir: Direction::Recv,
                 ts_ns,
                 misses: 0,
+                frames: false,
             },
             tgid,
             epoch,
@@ -401,16 +404,20 @@ fn decide(
         dir,
         ts_ns,
         misses,
+        frames: of_frames,
     } = &mut conn.state
     else {
         return Protocol::Continue;
     };
+    let mut before = Vec::new();
+    let middle = !burst && held.is_empty();
     if burst {
-        held.clear();
+        before = std::mem::take(held);
         (*dir, *ts_ns) = (s.dir, s.ts_ns);
-    } else if held.is_empty() {
+    } else if middle && !*of_frames {
         return Protocol::Continue; // the middle of a burst that began like nothing
     }
+    *of_frames = false;
     let whole;
     let bytes = if held.is_empty() {
         s.data
@@ -419,10 +426,10 @@ fn decide(
         whole = std::mem::take(held);
         &whole[..]
     };
-    let (looks, frames) = if hole > 0 {
-        (Detect::No, http2::Detect::No) // what is missing may have been the first of it
-    } else {
-        (http1::detect(bytes), http2::detect(bytes))
+    let (looks, frames) = match (hole, middle) {
+        (0, false) => (http1::detect(bytes), http2::detect(bytes)),
+        (0, true) => (Detect::No, http2::detect(bytes)),
+        _ => (Detect::No, http2::Detect::No), // what is missing may have been the first of it
     };
     let other = s.dir.other();
     let began = *ts_ns;
@@ -438,7 +445,11 @@ fn decide(
         (true, Detect::Response, _) => (other, State::Http1(Box::default())),
         (true, _, http2::Detect::Request) => (s.dir, State::http2(http2::Connection::old())),
         (true, _, http2::Detect::Response) => (other, State::http2(http2::Connection::old())),
-        (true, _, http2::Detect::Settings | http2::Detect::Either) => return Protocol::Continue, // soon somebody asks
+        (true, _, http2::Detect::Settings | http2::Detect::Either) => {
+            *of_frames = true; // soon somebody asks
+            return Protocol::Continue;
+        }
+        (true, _, http2::Detect::No) if middle => return Protocol::Continue,
         (true, Detect::More, _) if rest == 0 && bytes.len() <= MAX_UNDECIDED => {
             *held = bytes.to_vec();
             return Protocol::Continue;
@@ -463,8 +474,17 @@ fn decide(
     let Some((parser, mut sink)) = conn.speaking(aggregator) else {
         return Protocol::Continue;
     };
-    // the first byte's time counts, also where it came in an earlier piece
-    let (first, later) = bytes.split_at(bytes.len().saturating_sub(s.data.len()));
+    let begun = http2::detect(&before) == http2::Detect::More;
+    if begun && frames == http2::Detect::Settings {
+        // the server spoke while the preface came
+        parser.feed(Side::Request, began, Input::Data(&before), &mut sink);
+    }
+    // the first byte's time counts, also where it came in an earlier piece; but not that of HTTP/2's preface
+    let earlier = match frames {
+        http2::Detect::Request => 0,
+        _ => bytes.len().saturating_sub(s.data.len()),
+    };
+    let (first, later) = bytes.split_at(earlier);
     if !first.is_empty() {
         let verdict = parser.feed(side, began, Input::Data(first), &mut sink);
         if verdict != Protocol::Continue {
