@@ -4,6 +4,7 @@ use super::connection::undecided;
 use super::{Closed, Direction, Segment};
 use crate::processes::Processes;
 use crate::protocols::http1::{self, Detect};
+use crate::protocols::http2;
 
 /// What waits for something that was sent before it, or for the verdict on its process.
 pub(super) enum Held {
@@ -67,10 +68,15 @@ impl Held {
         }
     }
 
+    /// A client's bytes, or a server's.
     pub(super) fn looks_like(&self) -> Detect {
-        match self {
-            Self::Bytes { data, .. } => http1::detect(data),
-            Self::Close { .. } => Detect::No,
+        let Self::Bytes { data, .. } = self else {
+            return Detect::No;
+        };
+        match http2::detect(data) {
+            http2::Detect::Request => Detect::Request,
+            http2::Detect::Response => Detect::Response,
+            _ => http1::detect(data),
         }
     }
 

@@ -280,6 +280,23 @@ fn it_does_not_matter_who_is_told_first() {
     }
 }
 
+/// Each thread's hook ran after both operations, so that each record waits for the other.
+#[test]
+fn two_threads_that_wait_for_each_other_are_told_in_order() {
+    for (role, name) in ROLES {
+        let (there, back) = ways(role);
+        let mut m = Machine::new();
+        let conn = m.tcp(1);
+        let mut question = m.happens(conn, there, &[hello(), asks(1, "/a")].concat());
+        let answer = m.happens(conn, back, &[SETTINGS, &answers(1)].concat());
+        question.other_off += answer.adv;
+        m.deliver(&answer);
+        m.deliver(&question);
+        assert_eq!(m.seen(), [format!("{name} GET /a 200")]);
+        assert_nothing_active(&m);
+    }
+}
+
 /// The ring was full: what comes then is as of an old connection, and the lost one is counted elsewhere.
 #[test]
 fn it_is_still_http2_after_a_loss() {
