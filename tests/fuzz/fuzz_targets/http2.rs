@@ -68,7 +68,8 @@ struct Record {
 impl Record {
     fn ends(&mut self, method: &[u8]) {
         let at = self.in_flight.iter().position(|begun| begun == method);
-        self.in_flight.swap_remove(at.expect("a request that was begun"));
+        self.in_flight
+            .swap_remove(at.expect("a request that was begun"));
     }
 }
 
