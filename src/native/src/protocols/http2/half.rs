@@ -64,7 +64,7 @@ pub(super) struct Half {
     /// Everything was seen from the beginning: frames are where they are thought to be.
     pub sure: bool,
     /// A frame was seen.
-    begun: bool,
+    pub begun: bool,
 }
 
 /// A header block.

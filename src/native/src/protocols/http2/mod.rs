@@ -224,7 +224,13 @@ impl Connection {
             let half = &mut self.halves[side as usize];
             match half.data(ts_ns, &mut bytes) {
                 Step::Nothing => return Verdict::Continue,
-                Step::Illegal if half.sure => return self.give_up(sink),
+                Step::Illegal if half.sure => {
+                    if side == Side::Response && !half.begun {
+                        // HTTP/1, say: no server of HTTP/2 has heard of these requests
+                        self.finish_those(|_| true, ts_ns, ErrorKind::InvalidResponse, sink);
+                    }
+                    return self.give_up(sink);
+                }
                 Step::Illegal => {
                     self.lose(side, sink);
                     return Verdict::Continue;
