@@ -43,8 +43,8 @@ use hpack::Decoder;
 use rustc_hash::FxHashMap;
 use stream::Stream;
 
-/// Requests in flight on one connection; servers allow 100 to 250.
-const MAX_STREAMS: usize = 1024;
+/// Requests in flight on one connection. Most servers allow 100 to 250, some as many as one likes.
+const MAX_STREAMS: usize = 4096;
 /// Bytes of the fields of all requests in flight on one connection.
 const MAX_TEXTS: usize = 1 << 20;
 /// Buffers kept for the next requests, and bytes of one.
@@ -328,10 +328,7 @@ impl Connection {
             return self.keep(request);
         }
         *newest = block.stream;
-        if self.streams.len() >= MAX_STREAMS || self.texts > MAX_TEXTS {
-            sink.abandoned(Which::Untold);
-            return self.keep(request);
-        }
+        self.make_room(sink);
         self.texts += request.heap_bytes();
         let mut stream = Stream::new(request, block.start_ns);
         if stream.is_plain() {
@@ -339,6 +336,17 @@ impl Connection {
             sink.begin(stream.request.method());
         }
         self.streams.insert(block.stream, stream);
+    }
+
+    /// Where there are too many requests in flight, the oldest ones are most likely over, unseen.
+    fn make_room(&mut self, sink: &mut dyn Sink) {
+        while self.streams.len() >= MAX_STREAMS || self.texts > MAX_TEXTS {
+            let ids = self.in_order(|_| true);
+            // a quarter, so that who keeps it full does not have them put in order each time
+            for id in &ids[..=ids.len() / 4] {
+                self.abandon(*id, sink);
+            }
+        }
     }
 
     /// Keeps the memory of a request that is over.
