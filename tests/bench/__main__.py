@@ -109,7 +109,8 @@ def span_of(values: list[float], form: str = ",.0f") -> str:
 def print_pairs(pairs: list[native.Pairs]) -> None:
     """(a) and (c) of the issue's list."""
     table(
-        "nginx under wrk -t1 -c16 (https: -c8; HTTP/2: h2load -t1 -c8 -m32, which tells mean and longest), "
+        "nginx under wrk -t1 -c16 (https: -c8; HTTP/2: h2load -t1 -c8 -m32, which tells mean and longest; "
+        "gRPC: ghz -c64 --connections 8 against grpc-go), "
         "pairs of without and with the agent: median (min-max)",
         ["", "req/s without", "with", "ratio", "p50 µs", "p99 µs", "agent µs/req", "peak RSS MB", "spans/req"],
         [

@@ -1,5 +1,6 @@
-"""nginx, wrk and h2load as the benchmarks use them: one worker, one thread, figures out of the tools' own reports."""
+"""nginx, wrk, h2load and ghz as the benchmarks use them: one worker, one thread, figures out of their own reports."""
 
+import json
 import os
 import re
 import socket
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tests.testbed import cache, toolchains
 from tests.testbed.tls import Certificate
 
 _CONFIG = """
@@ -47,6 +49,14 @@ end
 request = function() n = n % 1000 + 1; return requests[n] end
 """
 
+_GHZ = "v0.93.0"
+_PROTO = """
+syntax = "proto3";
+package shop;
+message Nothing {}
+service Orders { rpc Get(Nothing) returns (Nothing); }
+"""
+
 Paths = Literal["ids", "names"]
 _TARGETS: dict[Paths, str] = {"ids": '"/item/" .. i', "names": '"/catalogue/" .. name(i)'}
 
@@ -66,7 +76,7 @@ class Nginx:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk or h2load reported. h2load knows no percentiles: the mean stands for p50, the longest for p99."""
+    """What wrk, h2load or ghz reported. h2load has no percentiles: the mean stands for p50, the longest for p99."""
 
     pid: int
     requests: int
@@ -153,6 +163,41 @@ def h2load(url: str, seconds: float, *, connections: int = 8, streams: int = 32)
         p50_us=_seconds(times[3], times[4]) * 1e6,
         p99_us=_seconds(times[1], times[2]) * 1e6,
         failed=int(total[3]),
+        switches=_switches() - switches,
+    )
+
+
+def build_ghz() -> Path:
+    """ghz, of a version that is always the same."""
+    go = toolchains.recent_go()
+
+    def make(into: Path) -> None:
+        env = {**toolchains.go_environment(go), "GOBIN": str(into)}
+        cache.command([go, "install", f"github.com/bojand/ghz/cmd/ghz@{_GHZ}"], cwd=into, env=env)
+
+    return cache.built("ghz", [], _GHZ, make) / "ghz"
+
+
+def ghz(program: Path, home: Path, address: str, seconds: float) -> Load:
+    """One run of ghz: unary calls of shop.Orders/Get, 64 at once on eight connections."""
+    proto = home / "orders.proto"
+    proto.write_text(_PROTO)
+    what = ["--proto", str(proto), "--call", "shop.Orders.Get", "-d", "{}", "--connections", "8", "-c", "64"]
+    command = [str(program), "--insecure", *what, "-z", f"{max(1, round(seconds))}s", "-O", "json", address]
+    switches = _switches()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        text = process.communicate()[0]
+    report = json.loads(text)
+    latency_ns = {row["percentage"]: row["latency"] for row in report["latencyDistribution"]}
+    answered = report["statusCodeDistribution"].get("OK", 0)
+    return Load(
+        pid=process.pid,
+        requests=answered,
+        seconds=report["total"] / 1e9,
+        per_second=answered * 1e9 / report["total"],
+        p50_us=latency_ns[50] / 1e3,
+        p99_us=latency_ns[99] / 1e3,
+        failed=report["count"] - answered,  # those under way at the end
         switches=_switches() - switches,
     )
 

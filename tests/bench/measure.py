@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from tests.bench import load, sink
 from tests.kernels import agent
+from tests.testbed import grpc
 from tests.testbed.process import descendants
 from tests.testbed.tls import Certificate
 
@@ -18,8 +19,8 @@ Export = Literal["metrics", "budget", "all"]
 
 _SELECT: dict[Watched, list[str]] = {
     "nothing": [],
-    "server": ["--exe", "nginx"],
-    "both": ["--exe", "nginx", "--exe", "wrk", "--exe", "h2load"],
+    "server": ["--exe", "nginx", "--exe", "app"],
+    "both": ["--exe", "nginx", "--exe", "wrk", "--exe", "h2load", "--exe", "app", "--exe", "ghz"],
     "everything": [],
 }
 _EXPORT: dict[Export, list[str]] = {"metrics": ["--metrics-only"], "budget": [], "all": list(agent.ALL_SPANS)}
@@ -49,7 +50,7 @@ WITHOUT = Mode()
 class Workload:
     """What is asked for. With `paths`, 1,000 different targets in turn. `in_turn`: see load.in_turn.
 
-    `encrypted`: within TLS. `http2`: by h2load, 32 streams on each connection.
+    `encrypted`: within TLS. `http2`: by h2load, 32 streams on each connection. `grpc`: of grpc-go, by ghz.
     """
 
     name: str
@@ -59,12 +60,14 @@ class Workload:
     in_turn: bool = False
     encrypted: bool = False
     http2: bool = False
+    grpc: bool = False
 
 
 HELLO = Workload("hello world")
 FILE = Workload("512-byte file", load.FILE_512)
 HTTPS = Workload("512-byte file, https", load.FILE_512, connections=8, encrypted=True)
 HTTP2 = Workload("512-byte file, HTTP/2", load.FILE_512, connections=8, http2=True)
+GRPC = Workload("unary calls, gRPC", grpc=True)
 IDS = Workload("1,000 paths with ids", paths="ids")
 NAMES = Workload("1,000 paths of names", paths="names")
 
@@ -158,9 +161,14 @@ class Bench:
     folder: Path
     nginx: load.Nginx
     sink_program: Path
+    grpc_address: str = ""
+    ghz_program: Path | None = None
 
     def run(self, workload: Workload, seconds: float) -> load.Load:
-        """One run of wrk or h2load."""
+        """One run of wrk, h2load or ghz."""
+        if workload.grpc:
+            assert self.ghz_program, "this bench has no gRPC"
+            return load.ghz(self.ghz_program, self.folder, self.grpc_address, seconds)
         if workload.http2:
             return load.h2load(self.nginx.http2_url + workload.target, seconds, connections=workload.connections)
         script = load.rotating_paths(self.folder, workload.paths) if workload.paths else None
@@ -214,11 +222,21 @@ class Bench:
 
 @contextmanager
 def bench(
-    folder: Path, sink_program: Path, *, access_log: Path | None = None, certificate: Certificate | None = None
+    folder: Path,
+    sink_program: Path,
+    *,
+    access_log: Path | None = None,
+    certificate: Certificate | None = None,
+    with_grpc: bool = False,
 ) -> Iterator[Bench]:
-    """nginx, ready to be measured; within TLS too, given a certificate."""
-    with load.nginx(folder, access_log=access_log, certificate=certificate) as nginx:
-        yield Bench(folder, nginx, sink_program)
+    """nginx, ready to be measured; within TLS too, given a certificate; and a server of gRPC if asked for."""
+    with ExitStack() as stack:
+        nginx = stack.enter_context(load.nginx(folder, access_log=access_log, certificate=certificate))
+        if not with_grpc:
+            yield Bench(folder, nginx, sink_program)
+            return
+        server = stack.enter_context(grpc.server("go"))
+        yield Bench(folder, nginx, sink_program, f"127.0.0.1:{server.port}", load.build_ghz())
 
 
 def _settle(drain: sink.Sink) -> None:

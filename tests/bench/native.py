@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench import measure, sink
-from tests.bench.measure import FILE, HELLO, HTTP2, HTTPS, WITHOUT, Mode, Sample, Workload
+from tests.bench.measure import FILE, GRPC, HELLO, HTTP2, HTTPS, WITHOUT, Mode, Sample, Workload
 from tests.testbed import tls
 
 PAIRS = [
@@ -24,6 +24,9 @@ PAIRS = [
     (Mode("server", "metrics"), HTTP2),
     (Mode("server", "all"), HTTP2),
     (Mode("both", "all"), HTTP2),
+    (Mode("server", "metrics"), GRPC),
+    (Mode("server", "all"), GRPC),
+    (Mode("both", "all"), GRPC),
 ]
 QUICK = [(Mode("both", "budget"), FILE), (Mode("both", "all"), FILE)]
 
@@ -56,7 +59,7 @@ def rounds(wanted: list[tuple[Mode, Workload]], count: int, seconds: float, say:
     results = [Pairs(mode, workload) for mode, workload in wanted]
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        measure.bench(Path(folder), sink.build(), certificate=tls.certificate()) as bench,
+        measure.bench(Path(folder), sink.build(), certificate=tls.certificate(), with_grpc=True) as bench,
     ):
         for number in range(count):
             for pairs in results:
