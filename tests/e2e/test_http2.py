@@ -1,8 +1,13 @@
 """HTTP/2 as real servers and clients speak it: in the clear and within TLS, one stream at a time and a hundred."""
 
+import os
+import signal
+import time
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import RunAgent, Serve, meet
@@ -178,3 +183,43 @@ def test_metrics_count_what_h2load_sent(run_agent: RunAgent, started2: Serve, ta
         hello = [point for point in points if point.attributes["http.route"] == "/hello"]
         assert sum(point.count for point in hello) == 10_000
         assert {point.attributes["network.protocol.version"] for point in hello} == {"2"}
+
+
+def test_connection_that_is_older_than_the_agent(run_agent: RunAgent, started2: Serve, tag: str) -> None:
+    """Every request is counted; a path may not be known, and none is wrong."""
+    server = started2("nginx")
+    with httpx.Client(http1=False, http2=True, base_url=server.url) as client:
+        for path in ("/hello", "/items/1"):
+            client.get(f"{path}?t={tag}").raise_for_status()
+        with run_agent() as agent:
+            paths = [f"/{name}?t={tag}-{number}" for number in range(10) for name in ("hello", "items/1")]
+            for path in [f"/hello?t={tag}", f"/items/1?t={tag}", *paths]:
+                client.get(path).raise_for_status()
+            await_log(server, f"{tag}-9", 2)
+            agent.settle()
+            for spans in (agent.spans(server.pids, SERVER), agent.spans([os.getpid()], CLIENT)):
+                ours = [span for span in spans if span.path != "/fence" and span.protocol_version == "2"]
+                assert [span.status_code for span in ours] == [200] * 22
+                known = [f"{span.path}?{span.query}" for span in ours if span.query]
+                assert known[-20:] == paths
+                assert set(known[:-20]) <= {f"/hello?t={tag}", f"/items/1?t={tag}"}
+
+
+def test_server_killed_with_streams_in_flight(agent: Agent, tag: str) -> None:
+    with http2.SERVERS["go"]() as server, ThreadPoolExecutor() as pool:
+        with httpx.Client(http1=False, http2=True, base_url=server.url, timeout=20) as client:
+            client.get(f"/hello?t={tag}").raise_for_status()
+            asked = [pool.submit(client.get, f"/sleep/10000?t={tag}&n={number}") for number in range(5)]
+            time.sleep(1)
+            server.program.popen.send_signal(signal.SIGKILL)
+            for future in asked:
+                assert isinstance(future.exception(20), httpx.HTTPError)
+        agent.settle()
+        ended = {"connection_reset", "connection_closed"}
+        for pids, kind, reasons in (([server.program.pid], SERVER, {"process_exit"}), ([os.getpid()], CLIENT, ended)):
+            spans = agent.spans(pids, kind, tag)
+            assert Counter(span.path for span in spans) == {"/hello": 1, "/sleep/10000": 5}
+            broken = [span for span in spans if span.path != "/hello"]
+            assert {span.query for span in broken} == {f"t={tag}&n={number}" for number in range(5)}
+            assert {span.error_type for span in broken} <= reasons
+            assert all(0.8 < span.duration_s < 10 for span in broken)

@@ -65,6 +65,10 @@ class Span:
         return int(self.attributes.get("http.response.status_code", 0))
 
     @property
+    def protocol_version(self) -> str:
+        return str(self.attributes.get("network.protocol.version", ""))
+
+    @property
     def rpc_method(self) -> str:
         return str(self.attributes.get("rpc.method", ""))
 
