@@ -439,21 +439,23 @@ impl Aggregator {
 }
 
 /// A request in flight is so no more. Gives its method.
+#[inline(always)]
 fn land(process: &mut Process, conn: &mut ConnInfo, which: Which<'_>) -> Option<Method> {
-    let in_flight = &mut conn.cache.in_flight;
     let place = match which {
-        Which::Oldest => in_flight.pop_front()?,
+        Which::Oldest => conn.cache.in_flight.pop_front()?,
         Which::Untold => return None,
-        Which::Method(method) => {
-            let index = Method::of(method).index();
-            let is_it = |place: &u8| usize::from(place / 2) == index;
-            in_flight.swap_remove_front(in_flight.iter().position(is_it)?)?
-        }
+        Which::Method(method) => take_one(&mut conn.cache.in_flight, Method::of(method))?,
     };
     if conn.role == Role::Server {
         process.deactivate(place);
     }
     Some(Method::from_index(usize::from(place / 2)))
+}
+
+#[inline(never)]
+fn take_one(in_flight: &mut VecDeque<u8>, method: Method) -> Option<u8> {
+    let is_it = |place: &u8| usize::from(place / 2) == method.index();
+    in_flight.swap_remove_front(in_flight.iter().position(is_it)?)
 }
 
 /// url.scheme: what the client used where a proxy tells, else what the connection uses.

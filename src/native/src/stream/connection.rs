@@ -123,8 +123,6 @@ impl Conn {
             info: &mut self.info,
             aggregator,
             allowed: self.allowed,
-            holds_upgrade: false,
-            upgrade: None,
         };
         Some((parser, sink))
     }
@@ -197,23 +195,13 @@ impl Conn {
             info: &mut self.info,
             aggregator,
             allowed: self.allowed,
-            holds_upgrade: false,
-            upgrade: None,
         };
         match &mut self.state {
             State::Http1(parser) => {
-                sink.holds_upgrade = side == Side::Response && is_upgrade(s.data);
-                let verdict = feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink);
-                let (Protocol::Ended, Some(upgrade)) = (verdict, sink.upgrade.take()) else {
-                    return verdict;
-                };
-                let mut parser = Box::new(http2::Connection::upgraded(upgrade));
-                let after = memmem::find(s.data, b"\r\n\r\n").map_or(s.data.len(), |at| at + 4);
-                let data = &s.data[after..];
-                let verdict = feed(&mut *parser, side, s.ts_ns, 0, data, rest, &mut sink);
-                self.state = State::Http2(parser);
-                http2.push(within(&self.info, s.conn));
-                verdict
+                if side == Side::Response && is_upgrade(s.data) {
+                    return self.upgrade(s, hole, rest, aggregator, http2);
+                }
+                feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
             }
             State::Http2(parser) => {
                 feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
@@ -227,6 +215,41 @@ impl Conn {
                 verdict
             }
         }
+    }
+
+    /// A response that looks like 101 (Switching Protocols) to h2c. If it is one, the request is answered by HTTP/2.
+    #[cold]
+    fn upgrade(
+        &mut self,
+        s: &Segment<'_>,
+        hole: u64,
+        rest: u64,
+        aggregator: &mut Aggregator,
+        http2: &mut Vec<u64>,
+    ) -> Protocol {
+        let State::Http1(parser) = &mut self.state else {
+            return Protocol::Continue;
+        };
+        let mut sink = UpgradeSink {
+            upgrade: None,
+            sink: ConnSink {
+                info: &mut self.info,
+                aggregator,
+                allowed: self.allowed,
+            },
+        };
+        let side = Side::Response;
+        let verdict = feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink);
+        let (Protocol::Ended, Some(upgrade)) = (verdict, sink.upgrade) else {
+            return verdict;
+        };
+        let mut parser = Box::new(http2::Connection::upgraded(upgrade));
+        let after = memmem::find(s.data, b"\r\n\r\n").map_or(s.data.len(), |at| at + 4);
+        let data = &s.data[after..];
+        let verdict = feed(&mut *parser, side, s.ts_ns, 0, data, rest, &mut sink.sink);
+        self.state = State::Http2(parser);
+        http2.push(within(&self.info, s.conn));
+        verdict
     }
 
     /// What is in flight is counted elsewhere, or not at all.
@@ -315,12 +338,10 @@ struct ConnSink<'a> {
     info: &'a mut ConnInfo,
     aggregator: &'a mut Aggregator,
     allowed: bool,
-    /// A request that is answered by changing to HTTP/2 is kept in `upgrade`: its answer comes there.
-    holds_upgrade: bool,
-    upgrade: Option<http2::Upgrade>,
 }
 
 /// 101 (Switching Protocols) to h2c.
+#[inline(always)]
 fn is_upgrade(data: &[u8]) -> bool {
     data.starts_with(b"HTTP/1.1 101") && memmem::find(data, b"h2c").is_some()
 }
@@ -332,10 +353,7 @@ impl Sink for ConnSink<'_> {
         }
     }
     fn exchange(&mut self, exchange: &Exchange<'_>) {
-        if self.holds_upgrade && self.upgrade.is_none() {
-            self.upgrade = http2::Upgrade::of(exchange);
-        }
-        if self.allowed && self.upgrade.is_none() {
+        if self.allowed {
             self.aggregator.exchange(self.info, exchange);
         }
     }
@@ -343,6 +361,29 @@ impl Sink for ConnSink<'_> {
         if self.allowed {
             self.aggregator.abandoned(self.info, which);
         }
+    }
+}
+
+/// Keeps a request that is answered by changing to HTTP/2: its answer comes there.
+struct UpgradeSink<'a> {
+    upgrade: Option<http2::Upgrade>,
+    sink: ConnSink<'a>,
+}
+
+impl Sink for UpgradeSink<'_> {
+    fn begin(&mut self, method: &[u8]) {
+        self.sink.begin(method);
+    }
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        if self.upgrade.is_none() {
+            self.upgrade = http2::Upgrade::of(exchange);
+            if self.upgrade.is_none() {
+                self.sink.exchange(exchange);
+            }
+        }
+    }
+    fn abandoned(&mut self, which: Which<'_>) {
+        self.sink.abandoned(which);
     }
 }
 
@@ -366,6 +407,7 @@ pub(super) fn allowed(processes: &Processes, info: &ConnInfo) -> bool {
         .is_none_or(|p| p.verdict.allows(info.server().port))
 }
 
+#[inline(always)]
 fn feed<P: Parser + ?Sized>(
     parser: &mut P,
     side: Side,
