@@ -42,9 +42,7 @@ const STATUS: [(&str, bool); 17] = [
 const OK: u16 = 0;
 /// Beyond all codes: it could not be known.
 const NO_STATUS: u16 = u16::MAX;
-const PERMISSION_DENIED: u8 = 7;
 const UNIMPLEMENTED: u8 = 12;
-const UNAUTHENTICATED: u8 = 16;
 
 /// The status as series have it.
 pub fn status(grpc: &Grpc) -> u16 {
@@ -74,8 +72,7 @@ pub fn is_error(role: Role, status: u16) -> bool {
 }
 
 /// The method of a call to this path; UNSET is `OTHER`. A client's program knows what it asks for, a server is
-/// asked for anything: its methods are those that it answered, and not by asking who wants to know, which may come
-/// before looking for the method. Neither has a method that is not implemented.
+/// asked for anything: its methods are those that it answered. Neither has a method that is not implemented.
 #[inline(never)]
 pub fn method(
     router: &mut Router,
@@ -87,14 +84,8 @@ pub fn method(
     let Some(name) = name_in(path) else {
         return RouteId::UNSET;
     };
-    let proves = match role {
-        Role::Client => grpc.status != Some(UNIMPLEMENTED),
-        Role::Server => {
-            let refused = [UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED];
-            proves_path(http.status) && !grpc.status.is_some_and(|s| refused.contains(&s))
-        }
-    };
-    router.literal(name, proves)
+    let answered = role == Role::Client || proves_path(http.status);
+    router.literal(name, answered && grpc.status != Some(UNIMPLEMENTED))
 }
 
 /// rpc.method, of `SeriesFields::route`.
