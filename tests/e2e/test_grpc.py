@@ -44,6 +44,8 @@ EVERYTHING = [
     *(Call(want=f"status {code}") for code in range(1, 17)),
 ]
 
+SUCCEED = next(number for number, call in enumerate(EVERYTHING) if "status" in call.want)
+
 
 def marked(calls: Iterable[Call], tag: str) -> list[Call]:
     """The same calls, each in a trace of its own: by that its server's span is found."""
@@ -110,7 +112,8 @@ def test_each_call_is_one_span_on_each_side(
     server = reach(serve_grpc, server_name, client_name)
     calls = marked(EVERYTHING * (1 if at_once == 1 else 4), tag)
     with grpc.client(client_name, server, at_once) as client:
-        answers = client.ask(calls)
+        # What is not implemented is no method's name: each is answered otherwise first.
+        answers = [*client.ask(calls[:SUCCEED]), *client.ask(calls[SUCCEED:])]
         log = await_log(server, tag, len(calls))
         agent.settle()
     assert [line.status for line in log] == [answer.status for answer in answers]
