@@ -245,7 +245,7 @@ struct mmsghdr {
 #define GO_ARG1(ctx) ((ctx)->ax)
 #define GO_ARG2(ctx) ((ctx)->bx)
 #define GO_ARG3(ctx) ((ctx)->cx)
-#define GO_G(regs) ((regs)->r14)
+#define GO_G(ctx) ((ctx)->r14)
 
 #define SYS_NR(regs) ((long)(regs)->orig_ax)
 #define SYS_ARG2(regs) ((regs)->si)
@@ -275,7 +275,7 @@ enum {
 #define GO_ARG1(ctx) CALL_ARG1(ctx)
 #define GO_ARG2(ctx) CALL_ARG2(ctx)
 #define GO_ARG3(ctx) CALL_ARG3(ctx)
-#define GO_G(regs) (((struct user_pt_regs *)(regs))->regs[28])
+#define GO_G(ctx) (((struct user_pt_regs *)(ctx))->regs[28])
 
 #define SYS_NR(regs) ((long)(regs)->syscallno)
 #define SYS_ARG2(regs) ((regs)->regs[1])
