@@ -29,7 +29,7 @@ pub(super) enum Step<'a> {
     Body(Frame, &'a [u8]),
     /// A piece of a body that nobody captured.
     BodyGap(Frame, u64),
-    /// A frame is over. Its payload is in `Half::payload`, unless `Half::cut` says that some of it is missing.
+    /// A frame is over. Its payload is in `Half::payload`, as far as it was captured and kept.
     End(Frame),
     /// Bytes that no endpoint would send, or a gap in what has to be known.
     Illegal,
@@ -41,7 +41,7 @@ pub(super) enum Step<'a> {
 #[derive(Debug)]
 pub(super) struct Half {
     pub place: Place,
-    pub decoder: Decoder,
+    decoder: Decoder,
     header: [u8; HEADER],
     have: u8,
     frame: Frame,
@@ -50,15 +50,15 @@ pub(super) struct Half {
     /// What was collected of the payload: its beginning.
     payload: Vec<u8>,
     /// Some of the payload was not captured, or was too long to be kept.
-    pub cut: bool,
+    cut: bool,
     /// Of DATA: the length of its padding is in the first byte, which is yet to come.
     pad_due: bool,
     /// Of DATA: bytes of the body that are yet to come.
     body_left: u32,
     /// When the first byte of the frame at hand came.
-    pub frame_ns: u64,
+    frame_ns: u64,
     /// The header block at hand, which may go on in CONTINUATION.
-    pub block: Option<Block>,
+    block: Option<Block>,
     block_bytes: Vec<u8>,
     block_cut: bool,
     /// Everything was seen from the beginning: frames are where they are thought to be.
