@@ -9,8 +9,8 @@ mod common;
 
 use _native::exchange::{End, Parser, Side, Verdict};
 use _native::protocols::http1::Connection;
-use common::random::{mutate, Random};
-use common::{cases, cut, run, time_of, Record, Step, Timed};
+use common::random::{mutated, seeds, Random};
+use common::{cut, run, time_of, Record, Step, Timed};
 
 const ROUNDS: u64 = 30_000;
 /// Two heads, the text of what is in flight, and the queue itself.
@@ -54,29 +54,11 @@ fn parse(steps: &[Timed]) -> (Verdict, usize, Record) {
 
 #[test]
 fn holds_whatever_comes() {
-    let small = |(_, step): &Timed| !matches!(step, Step::Data(_, bytes) if bytes.len() > 4000);
-    let seeds: Vec<Vec<Timed>> = cases("http1")
-        .into_iter()
-        .map(|case| case.steps)
-        .filter(|steps| steps.iter().all(small))
-        .collect();
+    let seeds = seeds("http1", 4000);
     for round in 0..ROUNDS {
         let mut random = Random(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let gaps = round % 2 == 1;
-        let mut steps = random.pick(&seeds).clone();
-        if random.below(3) == 0 {
-            steps.extend(random.pick(&seeds).clone());
-        }
-        for _ in 0..=random.below(6) {
-            mutate(&mut steps, WORDS, gaps, &mut random);
-        }
-        if !gaps {
-            steps.retain(|(_, step)| !matches!(step, Step::Gap(..) | Step::End(End::Lost)));
-        }
-        steps
-            .iter_mut()
-            .enumerate()
-            .for_each(|(index, step)| step.0 = index);
+        let steps = mutated(&seeds, WORDS, gaps, &mut random);
         let whole = parse(&steps);
         let mut cuts = Random(round + 1);
         let pieces = parse(&cut(&steps, |_, _| 1 + cuts.below(40)));

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use _native::exchange::{End, Exchange, Input, Parser, Side, Sink, Verdict, Which};
 use _native::protocols::http2::Connection;
-use common::random::{mutate, Random};
-use common::{cases, cut, run, time_of, Record, Step, Tested, Timed};
+use common::random::{mutated, seeds, Random};
+use common::{cut, run, time_of, Record, Tested, Timed};
 
 const ROUNDS: u64 = 20_000;
-/// 1,024 requests with a megabyte of fields, two tables of 64 KB with what each entry costs, and a header block of
+/// 4,096 requests with a megabyte of fields, two tables of 64 KB with what each entry costs, and a header block of
 /// 256 KB per direction: that, and the frame that it is in.
 const MEMORY: usize = 4096 * 1024 + (1 << 20) + 2 * (512 << 10) + 4 * (512 << 10);
 /// What a connection keeps while nothing happens.
@@ -67,29 +67,11 @@ fn parse(old: bool, steps: &[Timed]) -> (Verdict, usize, Record) {
 
 #[test]
 fn holds_whatever_comes() {
-    let small = |(_, step): &Timed| !matches!(step, Step::Data(_, bytes) if bytes.len() > 2000);
-    let seeds: Vec<Vec<Timed>> = cases("http2")
-        .into_iter()
-        .map(|case| case.steps)
-        .filter(|steps| steps.iter().all(small))
-        .collect();
+    let seeds = seeds("http2", 2000);
     for round in 0..ROUNDS {
         let mut random = Random(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let gaps = round % 2 == 1;
-        let mut steps = random.pick(&seeds).clone();
-        if random.below(3) == 0 {
-            steps.extend(random.pick(&seeds).clone());
-        }
-        for _ in 0..=random.below(6) {
-            mutate(&mut steps, WORDS, gaps, &mut random);
-        }
-        if !gaps {
-            steps.retain(|(_, step)| !matches!(step, Step::Gap(..) | Step::End(End::Lost)));
-        }
-        steps
-            .iter_mut()
-            .enumerate()
-            .for_each(|(index, step)| step.0 = index);
+        let steps = mutated(&seeds, WORDS, gaps, &mut random);
         let old = gaps && random.below(2) == 0;
         let whole = parse(old, &steps);
         let mut cuts = Random(round + 1);

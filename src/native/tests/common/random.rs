@@ -1,6 +1,6 @@
 //! Random changes of cases, the same each time.
 
-use super::{Step, Timed};
+use super::{cases, Step, Timed};
 use _native::exchange::{End, Side};
 
 /// xorshift64*: enough for choices, and no dependency.
@@ -55,7 +55,7 @@ fn mutate_bytes(bytes: &mut Vec<u8>, words: &[&[u8]], random: &mut Random) {
 }
 
 /// Changes something; `words` are what bytes may be of.
-pub fn mutate(steps: &mut Vec<Timed>, words: &[&[u8]], gaps: bool, random: &mut Random) {
+fn mutate(steps: &mut Vec<Timed>, words: &[&[u8]], gaps: bool, random: &mut Random) {
     let at = random.below(steps.len() + 1);
     match random.below(10) {
         0 if !steps.is_empty() && at < steps.len() => {
@@ -81,4 +81,38 @@ pub fn mutate(steps: &mut Vec<Timed>, words: &[&[u8]], gaps: bool, random: &mut 
             }
         }
     }
+}
+
+/// The steps of a protocol's cases without pieces that are longer than `most` bytes.
+pub fn seeds(protocol: &str, most: usize) -> Vec<Vec<Timed>> {
+    let small = |(_, step): &Timed| !matches!(step, Step::Data(_, bytes) if bytes.len() > most);
+    cases(protocol)
+        .into_iter()
+        .map(|case| case.steps)
+        .filter(|steps| steps.iter().all(small))
+        .collect()
+}
+
+/// One of the seeds, or two of them one after the other, with something changed. Without `gaps` nothing is lost.
+pub fn mutated(
+    seeds: &[Vec<Timed>],
+    words: &[&[u8]],
+    gaps: bool,
+    random: &mut Random,
+) -> Vec<Timed> {
+    let mut steps = random.pick(seeds).clone();
+    if random.below(3) == 0 {
+        steps.extend(random.pick(seeds).clone());
+    }
+    for _ in 0..=random.below(6) {
+        mutate(&mut steps, words, gaps, random);
+    }
+    if !gaps {
+        steps.retain(|(_, step)| !matches!(step, Step::Gap(..) | Step::End(End::Lost)));
+    }
+    steps
+        .iter_mut()
+        .enumerate()
+        .for_each(|(index, step)| step.0 = index);
+    steps
 }
