@@ -148,7 +148,9 @@ impl Aggregator {
 
     /// A request in flight is finished: see `Sink::exchange`.
     pub fn exchange(&mut self, conn: &mut ConnInfo, exchange: &Exchange<'_>) {
-        let Detail::Http(http) = &exchange.detail;
+        let Detail::Http(http) = &exchange.detail else {
+            return;
+        };
         let process = self.table.bind(conn);
         let protocol = Protocol::of(http);
         let which = match protocol {

@@ -1,6 +1,14 @@
 //! What crosses the rooms of the native core: bytes going one way or the other into a parser, finished
 //! exchanges out of it. Nothing here knows about BPF, sockets, Python or OTLP.
 
+mod db;
+mod dns;
+mod messaging;
+
+pub use db::{Db, DbSystem, Query};
+pub use dns::Dns;
+pub use messaging::{Carried, Messaging, MessagingSystem, OperationType};
+
 /// Which half of an exchange the bytes belong to, whoever observed them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -143,6 +151,12 @@ pub struct Exchange<'a> {
 pub enum Detail<'a> {
     /// HTTP/1.0, HTTP/1.1 and HTTP/2, gRPC on top of it included.
     Http(Http<'a>),
+    /// Databases and caches.
+    Db(Db<'a>),
+    /// Brokers.
+    Messaging(Messaging<'a>),
+    /// Resolvers.
+    Dns(Dns<'a>),
 }
 
 /// network.protocol.version of HTTP.
@@ -226,7 +240,8 @@ pub struct Http<'a> {
 /// Where a parser puts what it finds.
 pub trait Sink {
     /// A request was understood (its head is whole): it is in flight from now on. Each `begin` is followed by
-    /// exactly one `exchange` or `abandoned` for the same connection; in order with HTTP/1. Not called for gRPC.
+    /// exactly one `exchange` or `abandoned` for the same connection; in order with HTTP/1. HTTP's alone: not called
+    /// for gRPC, databases, brokers and resolvers.
     fn begin(&mut self, method: &[u8]);
     /// A request is finished: HTTP/1's oldest in flight, or any one of HTTP/2's with this method.
     fn exchange(&mut self, exchange: &Exchange<'_>);

@@ -33,20 +33,13 @@ fn check<P: Tested>(case: &Case, truncated: PartOf<End>, gap: PartOf<()>) {
     if !case.borders {
         expect::<P>(case, &cut(&case.steps, |_, _| 1), "byte by byte");
     }
-    for (step, at) in places(case) {
-        let split = cut(&case.steps, |index, from| {
-            if (index, from) == (step, 0) {
-                at
-            } else {
-                usize::MAX
-            }
-        });
+    for (step, at) in case.places(PLACES) {
         if !case.borders {
             let how = format!("cut in two, step {step} at {at}");
-            expect::<P>(case, &split, &how);
+            expect::<P>(case, &case.cut_in_two(step, at), &how);
         }
         for end in [End::Closed, End::Lost, End::Broken(104)] {
-            let part = record_of::<P>(case, &cut_short(case, step, at, end));
+            let part = record_of::<P>(case, &case.cut_short(step, at, end));
             let context = format!(
                 "'{}' cut short in step {step} at {at} by {end:?}",
                 case.name
@@ -54,7 +47,7 @@ fn check<P: Tested>(case: &Case, truncated: PartOf<End>, gap: PartOf<()>) {
             truncated(case, &whole, &part, end, &context);
         }
         for lost in [1, 7, usize::MAX] {
-            let part = record_of::<P>(case, &with_gap(case, step, at, lost));
+            let part = record_of::<P>(case, &case.with_gap(step, at, lost));
             let context = format!(
                 "'{}' with {lost} bytes lost in step {step} at {at}",
                 case.name
@@ -81,21 +74,6 @@ fn expect<P: Tested>(case: &Case, steps: &[Timed], how: &str) -> Record {
     assert_eq!(parser.in_flight(), case.in_flight, "in flight, {context}");
     assert_eq!(record.abandoned, case.abandoned, "abandoned, {context}");
     record
-}
-
-/// Positions within the case's data, as (step, offset): between two bytes of one piece.
-fn places(case: &Case) -> Vec<(usize, usize)> {
-    let all: Vec<_> = case
-        .steps
-        .iter()
-        .filter_map(|(index, step)| match step {
-            Step::Data(_, bytes) => Some((1..bytes.len()).map(|at| (*index, at))),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    let stride = all.len() / PLACES + 1;
-    all.into_iter().step_by(stride).collect()
 }
 
 /// What comes behind a case must be what would have come without it.
@@ -128,34 +106,6 @@ fn trailing<P: Tested>(case: &Case) {
             case.name
         );
     }
-}
-
-/// The case's steps up to there, and an end.
-fn cut_short(case: &Case, step: usize, at: usize, end: End) -> Vec<Timed> {
-    let mut steps = case.steps[..=step].to_vec();
-    if let Step::Data(_, bytes) = &mut steps[step].1 {
-        bytes.truncate(at);
-    }
-    steps.push((step + 1, Step::End(end)));
-    steps
-}
-
-/// The case's steps with so many bytes missing there, and an end.
-fn with_gap(case: &Case, step: usize, at: usize, lost: usize) -> Vec<Timed> {
-    let mut steps = Vec::new();
-    for (index, original) in &case.steps {
-        match original {
-            Step::Data(side, bytes) if *index == step => {
-                let resume = at.saturating_add(lost).min(bytes.len());
-                steps.push((step, Step::Data(*side, bytes[..at].to_vec())));
-                steps.push((step, Step::Gap(*side, (resume - at) as u64)));
-                steps.push((step, Step::Data(*side, bytes[resume..].to_vec())));
-            }
-            _ => steps.push((*index, original.clone())),
-        }
-    }
-    steps.push((steps.len(), Step::End(End::Closed)));
-    steps
 }
 
 fn record_of<P: Tested>(case: &Case, steps: &[Timed]) -> Record {
@@ -264,12 +214,4 @@ fn is_part_of(seen: &Seen, full: &Seen) -> bool {
         && part(seen.status, full.status)
         && bodies
         && calls
-}
-
-impl Case {
-    fn has_end(&self) -> bool {
-        self.steps
-            .iter()
-            .any(|(_, step)| matches!(step, Step::End(end) if *end != End::Lost))
-    }
 }

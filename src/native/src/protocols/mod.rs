@@ -4,3 +4,54 @@
 mod forwarded;
 pub mod http1;
 pub mod http2;
+
+use crate::exchange::Parser;
+
+/// What starts here, going one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detect {
+    /// A client's bytes.
+    Request,
+    /// A server's.
+    Response,
+    /// Neither is excluded yet.
+    More,
+    /// Neither.
+    No,
+}
+
+/// The first bytes of a burst: of a connection's first one, or of any one where the beginning was not seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// What has come so far; what is behind it may not have been captured.
+    pub bytes: &'a [u8],
+    /// Port of the end that the bytes come from; 0 where there is none.
+    pub from_port: u16,
+    /// Port of the end that they go to.
+    pub to_port: u16,
+    /// Nothing was said on the connection before, either way.
+    pub first: bool,
+    /// Each piece of the connection is a datagram.
+    pub datagram: bool,
+}
+
+impl Opening<'_> {
+    /// One of the ends has this port: a hint, never a proof.
+    pub fn has_port(&self, port: u16) -> bool {
+        self.from_port == port || self.to_port == port
+    }
+}
+
+/// A protocol other than HTTP: how it is recognised, and who understands it.
+pub struct Protocol {
+    /// As in src/otel_ebpf/protocols/registry.py.
+    pub name: &'static str,
+    /// Says what starts here. It must be certain: where one message can't prove it, the parser says nothing of what
+    /// it finds until it has seen more, and `NotMine` if that is something else. `More` keeps the bytes, up to 16 KB.
+    pub detect: fn(&Opening<'_>) -> Detect,
+    /// A parser for one connection. `old`: it may have had traffic before.
+    pub parser: fn(old: bool) -> Box<dyn Parser + Send>,
+}
+
+/// All of them, those that are recognised most surely first.
+pub const PROTOCOLS: &[Protocol] = &[];

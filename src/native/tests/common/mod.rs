@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod calls;
 mod frames;
 pub mod random;
 
@@ -11,7 +12,7 @@ use _native::exchange::{
 use _native::protocols::{http1, http2};
 use frames::{Deflater, Frame};
 use serde::Deserialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 #[derive(Deserialize)]
@@ -30,6 +31,8 @@ struct RawCase {
     old: bool,
     #[serde(default)]
     borders: bool,
+    #[serde(default = "yes")]
+    trailing: bool,
     expect: Vec<Expected>,
     #[serde(default = "go_on")]
     verdict: String,
@@ -37,6 +40,10 @@ struct RawCase {
     in_flight: usize,
     #[serde(default)]
     abandoned: usize,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn go_on() -> String {
@@ -58,10 +65,17 @@ struct RawStep {
 #[serde(untagged)]
 enum Text {
     Plain(String),
+    Number(u64),
     Times { x: Box<Text>, times: usize },
     Hex { hex: String },
     Frame(Box<Frame>),
     Joined(Vec<Text>),
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::Plain(String::new())
+    }
 }
 
 /// What a side's text depends on besides itself: what it said before.
@@ -77,6 +91,7 @@ impl Text {
                 .chars()
                 .map(|char| u8::try_from(u32::from(char)).expect("a character that is a byte"))
                 .collect(),
+            Self::Number(number) => number.to_string().into_bytes(),
             Self::Times { x, times } => x.bytes(writer).repeat(*times),
             Self::Hex { hex } => from_hex(hex),
             Self::Frame(frame) => frame.bytes(writer),
@@ -114,7 +129,9 @@ struct ExpectedGrpc {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
+    #[serde(default)]
     method: Text,
+    #[serde(default)]
     target: Text,
     status: Option<u16>,
     error: Option<String>,
@@ -130,6 +147,8 @@ pub struct Expected {
     traceparent: Option<Text>,
     tracestate: Option<Text>,
     grpc: Option<ExpectedGrpc>,
+    /// Of protocols that are not HTTP: see `calls`.
+    call: Option<BTreeMap<String, Text>>,
     start: Option<usize>,
     end: Option<usize>,
 }
@@ -156,6 +175,8 @@ pub struct Case {
     pub old: bool,
     /// Where its pieces begin means something.
     pub borders: bool,
+    /// More may follow it.
+    pub trailing: bool,
 }
 
 /// The cases of one protocol.
@@ -193,6 +214,7 @@ impl From<RawCase> for Case {
             abandoned: raw.abandoned,
             old: raw.old,
             borders: raw.borders,
+            trailing: raw.trailing,
         }
     }
 }
@@ -225,7 +247,7 @@ impl RawStep {
 }
 
 /// An exchange that outlives its parser.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub start_ns: u64,
     pub end_ns: u64,
@@ -243,6 +265,8 @@ pub struct Seen {
     pub request_body_bytes: u64,
     pub response_body_bytes: u64,
     pub grpc: Option<Grpc>,
+    /// Of protocols that are not HTTP; then the rest is empty.
+    pub call: calls::Facts,
 }
 
 /// Remembers exchanges and checks the sink's contract: each request that was begun ends once, HTTP/1's in the order
@@ -275,11 +299,11 @@ impl Sink for Record {
     }
 
     fn exchange(&mut self, exchange: &Exchange<'_>) {
-        #[allow(clippy::infallible_destructuring_match)] // more protocols will come
-        let http = match &exchange.detail {
-            Detail::Http(http) => http,
-            #[allow(unreachable_patterns)]
-            other => panic!("not HTTP: {other:?}"),
+        assert!(exchange.start_ns <= exchange.end_ns);
+        let Detail::Http(http) = &exchange.detail else {
+            self.begun += 1; // of which nobody is told
+            self.exchanges.push(calls::seen(exchange));
+            return;
         };
         if http.version != HttpVersion::Http2 {
             let oldest = self.in_flight.front().map(Vec::as_slice);
@@ -292,7 +316,6 @@ impl Sink for Record {
         if http.grpc.is_none() {
             self.ends(http.method);
         }
-        assert!(exchange.start_ns <= exchange.end_ns);
         let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
         self.exchanges.push(Seen {
             start_ns: exchange.start_ns,
@@ -311,6 +334,7 @@ impl Sink for Record {
             request_body_bytes: http.request_body_bytes,
             response_body_bytes: http.response_body_bytes,
             grpc: http.grpc,
+            call: calls::Facts::new(),
         });
     }
 
@@ -327,6 +351,68 @@ impl Sink for Record {
 /// When the case's step of this index happened.
 pub fn time_of(index: usize) -> u64 {
     (index as u64 + 1) * 1000
+}
+
+impl Case {
+    pub fn has_end(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|(_, step)| matches!(step, Step::End(end) if *end != End::Lost))
+    }
+
+    /// Positions within its data, as (step, offset): between two bytes of one piece. `most` of them at most.
+    pub fn places(&self, most: usize) -> Vec<(usize, usize)> {
+        let all: Vec<_> = self
+            .steps
+            .iter()
+            .filter_map(|(index, step)| match step {
+                Step::Data(_, bytes) => Some((1..bytes.len()).map(|at| (*index, at))),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let stride = all.len() / most + 1;
+        all.into_iter().step_by(stride).collect()
+    }
+
+    /// Its steps, the piece of this one cut in two there.
+    pub fn cut_in_two(&self, step: usize, at: usize) -> Vec<Timed> {
+        cut(&self.steps, |index, from| {
+            if (index, from) == (step, 0) {
+                at
+            } else {
+                usize::MAX
+            }
+        })
+    }
+
+    /// Its steps up to there, and an end.
+    pub fn cut_short(&self, step: usize, at: usize, end: End) -> Vec<Timed> {
+        let mut steps = self.steps[..=step].to_vec();
+        if let Step::Data(_, bytes) = &mut steps[step].1 {
+            bytes.truncate(at);
+        }
+        steps.push((step + 1, Step::End(end)));
+        steps
+    }
+
+    /// Its steps with so many bytes missing there, and an end.
+    pub fn with_gap(&self, step: usize, at: usize, lost: usize) -> Vec<Timed> {
+        let mut steps = Vec::new();
+        for (index, original) in &self.steps {
+            match original {
+                Step::Data(side, bytes) if *index == step => {
+                    let resume = at.saturating_add(lost).min(bytes.len());
+                    steps.push((step, Step::Data(*side, bytes[..at].to_vec())));
+                    steps.push((step, Step::Gap(*side, (resume - at) as u64)));
+                    steps.push((step, Step::Data(*side, bytes[resume..].to_vec())));
+                }
+                _ => steps.push((*index, original.clone())),
+            }
+        }
+        steps.push((steps.len(), Step::End(End::Closed)));
+        steps
+    }
 }
 
 /// A parser that has cases.
@@ -370,6 +456,16 @@ impl Tested for http2::Connection {
 
 /// Runs steps through a parser.
 pub fn run<P: Tested>(parser: &mut P, steps: &[Timed], record: &mut Record) -> Verdict {
+    run_any(parser, P::BEGINS_ALL, steps, record)
+}
+
+/// `begins_all`: see `Tested`.
+pub fn run_any(
+    parser: &mut dyn Parser,
+    begins_all: bool,
+    steps: &[Timed],
+    record: &mut Record,
+) -> Verdict {
     let mut verdict = Verdict::Continue;
     for (index, step) in steps {
         let ts_ns = time_of(*index);
@@ -383,7 +479,7 @@ pub fn run<P: Tested>(parser: &mut P, steps: &[Timed], record: &mut Record) -> V
             "a verdict is final"
         );
         verdict = now;
-        if P::BEGINS_ALL {
+        if begins_all {
             assert_eq!(record.in_flight(), parser.in_flight());
         } else {
             assert!(record.in_flight() <= parser.in_flight());
@@ -463,6 +559,9 @@ impl Expected {
             response_messages: grpc.response_messages,
         });
         assert_eq!(seen.grpc, grpc, "gRPC, {context}");
+        let call = self.call.as_ref();
+        let call = call.map(|facts| facts.iter().map(|(k, v)| (k.clone(), text(&v.alone()))));
+        calls::check(call.into_iter().flatten().collect(), &seen.call, context);
         if let Some(version) = &self.version {
             assert_eq!(seen.version, version, "version, {context}");
         }

@@ -44,21 +44,10 @@ use body::Body;
 use pending::{rest, Outcome, Work};
 use scan::HeadScan;
 
-/// What bytes at the start of a burst look like. A request counts only if its method has the form that all
-/// registered ones have (capitals and `-`), since these bytes may as well be in the middle of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detect {
-    /// A request: token, target and `HTTP/1.x`.
-    Request,
-    /// A response: `HTTP/1.`.
-    Response,
-    /// Neither is excluded yet.
-    More,
-    /// Neither.
-    No,
-}
+pub use super::Detect;
 
-/// Says what starts here; for connections whose beginning nobody saw.
+/// Says what starts here; for connections whose beginning nobody saw. A request counts only if its method has the form
+/// that all registered ones have (capitals and `-`), since these bytes may as well be in the middle of something.
 pub fn detect(bytes: &[u8]) -> Detect {
     if bytes.starts_with(b"HTTP/1.") {
         return Detect::Response;

@@ -361,7 +361,9 @@ mod tests {
             error: None,
         };
         let left = work.finish(outcome, |exchange| {
-            let Detail::Http(http) = &exchange.detail;
+            let Detail::Http(http) = &exchange.detail else {
+                panic!("not HTTP's");
+            };
             assert_eq!(http.target, b"/");
             assert_eq!((http.host, http.user_agent), (None, None));
             assert_eq!((http.forwarded_for, http.traceparent), (None, None));

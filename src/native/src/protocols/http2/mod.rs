@@ -122,7 +122,9 @@ pub struct Upgrade {
 impl Upgrade {
     /// `None`: it was answered otherwise. The sink knows of the request, and does of its end from then on by HTTP/2.
     pub fn of(exchange: &Exchange<'_>) -> Option<Self> {
-        let Detail::Http(http) = &exchange.detail;
+        let Detail::Http(http) = &exchange.detail else {
+            return None;
+        };
         if http.status != Some(101) || http.method.is_empty() {
             return None;
         }
