@@ -10,9 +10,11 @@ from typing import Literal, NamedTuple, Self, final
 from typing_extensions import Buffer
 
 __all__ = [
+    "DB_BOUNDS_S",
     "DURATION_BOUNDS_S",
     "SIZE_BOUNDS",
     "ActiveSeries",
+    "CallSeries",
     "Histogram",
     "HttpSeries",
     "Line",
@@ -53,6 +55,10 @@ class Line(NamedTuple):
     role: Literal["server", "client"]
     start_unix_ns: int
     duration_ns: int
+    system: str  # db.system.name, messaging.system or "dns"; "" for HTTP and gRPC
+    summary: str  # the span's name where `system` is not ""; the next two as well
+    query: str  # what was asked, free of values, cut at 2,048 characters
+    code: str  # how it was answered, in the system's words
     client: str  # "address:port", "[v6]:port" or "unix:path"
     server: str
     method: str
@@ -70,7 +76,7 @@ class Line(NamedTuple):
     span_id: str
 
 class Histogram(NamedTuple):
-    """Cumulative since the series began; bounds are the conventions' (`_native.DURATION_BOUNDS_S`, or `_native.SIZE_BOUNDS`)."""
+    """Cumulative since the series began; bounds are the conventions': `DURATION_BOUNDS_S`, `DB_BOUNDS_S` of databases, or `SIZE_BOUNDS`."""
 
     count: int  # type: ignore[assignment]  # shadows tuple.count
     sum: float  # seconds, or bytes
@@ -103,6 +109,21 @@ class HttpSeries(NamedTuple):
     request_body: Histogram | None
     response_body: Histogram | None
 
+class CallSeries(NamedTuple):
+    """One series of calls of databases, brokers and resolvers."""
+
+    process_key: int
+    area: Literal["db", "messaging", "dns"]
+    role: Literal["server", "client"]
+    system: str
+    name: str  # of its spans; "" in the overflow series
+    error_type: str  # "" on success
+    start_unix_ns: int
+    attributes: dict[str, str | int]  # of its points, error.type included
+    overflow: bool  # cardinality limit: otel.metric.overflow=true, no other attribute
+    duration: Histogram
+    messages: int  # sent or consumed
+
 class ActiveSeries(NamedTuple):
     """http.server.active_requests."""
 
@@ -132,6 +153,7 @@ class ProgramStats(NamedTuple):
     run_time_ns: int
     missed: int
 
+DB_BOUNDS_S: list[float]
 DURATION_BOUNDS_S: list[float]
 SIZE_BOUNDS: list[float]
 
@@ -215,7 +237,7 @@ class Session:
         """Keys of processes that ended and whose last spans and series have been handed out."""
     def take_spans(self, max_bytes: int = 4 << 20) -> list[SpanBatch]: ...
     def take_lines(self, limit: int = 1000) -> list[Line]: ...
-    def read_http_series(self) -> list[HttpSeries]:
+    def read_series(self) -> tuple[list[HttpSeries], list[CallSeries]]:
         """All series, cumulative; those of ended processes once more, then never again."""
     def read_active(self) -> list[ActiveSeries]: ...
     def backlog(self) -> tuple[int, int, int]:

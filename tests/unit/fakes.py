@@ -3,8 +3,9 @@
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
@@ -29,6 +30,10 @@ class Line(NamedTuple):
     role: str = "server"
     start_unix_ns: int = 1_700_000_000_123_456_789
     duration_ns: int = 1_250_000
+    system: str = ""
+    summary: str = ""
+    query: str = ""
+    code: str = ""
     client: str = "10.0.0.5:51234"
     server: str = "10.0.0.9:80"
     method: str = "GET"
@@ -105,6 +110,20 @@ def call_series(
     )
 
 
+class Calls(NamedTuple):
+    process_key: int = 1
+    area: str = "db"
+    role: str = "client"
+    system: str = "redis"
+    name: str = "GET"
+    error_type: str = ""
+    start_unix_ns: int = 1_700_000_000_000_000_000
+    attributes: Mapping[str, str | int] = MappingProxyType({"db.system.name": "redis", "server.port": 6379})
+    overflow: bool = False
+    duration: Histogram = Histogram(buckets=(0, 0, 0, 1, *(0,) * 6))
+    messages: int = 0
+
+
 class Active(NamedTuple):
     process_key: int = 1
     method: str = "GET"
@@ -132,6 +151,7 @@ class FakeCore:
     spans: list[Spans] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
+    calls: list[Calls] = field(default_factory=list)
     active: list[Active] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
     execs: list[int] = field(default_factory=list)
@@ -203,8 +223,8 @@ class FakeCore:
         taken, self.lines = self.lines[:limit], self.lines[limit:]
         return taken
 
-    def read_http_series(self) -> list[Series]:
-        return self.series
+    def read_series(self) -> tuple[list[Series], list[Calls]]:
+        return self.series, self.calls
 
     def read_active(self) -> list[Active]:
         return self.active

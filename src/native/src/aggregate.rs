@@ -5,8 +5,13 @@
 //! remembered where it repeats: on the connection (origin, encoded addresses, last series), in the path cache
 //! (route), in the series (encoded constant attributes).
 
+mod calling;
+mod calls;
 mod connection;
+mod db;
+mod dns;
 mod lines;
+mod messaging;
 mod origin;
 mod process;
 mod queue;
@@ -20,15 +25,18 @@ mod target;
 
 use std::collections::VecDeque;
 
+pub use calls::{db_bounds_s, Owned};
 pub use connection::ConnCache;
 pub use queue::SpanBytes;
 pub use records::{
-    ActiveSeries, Histogram, HttpSeries, Line, SpanBatch, DURATION_BOUNDS_S, SIZE_BOUNDS,
+    ActiveSeries, CallSeries, Histogram, HttpSeries, Line, SpanBatch, DURATION_BOUNDS_S,
+    SIZE_BOUNDS,
 };
 
 use crate::conn::ConnInfo;
 use crate::exchange::{Detail, Exchange, Http, Role, Which};
 use crate::routes::{PathCache, RouteId, Routed};
+use crate::sql::Statements;
 use connection::OriginCache;
 use lines::line;
 use origin::Scheme;
@@ -101,6 +109,9 @@ pub struct Aggregator {
     lines: VecDeque<Line>,
     lines_dropped: u64,
     exits: Vec<u64>,
+    statements: Statements,
+    /// Room to make keys of calls' series in.
+    call_key: Vec<u8>,
 }
 
 impl Aggregator {
@@ -116,6 +127,8 @@ impl Aggregator {
             lines: VecDeque::new(),
             lines_dropped: 0,
             exits: Vec::new(),
+            statements: Statements::new(),
+            call_key: Vec::new(),
         })
     }
 
@@ -149,7 +162,7 @@ impl Aggregator {
     /// A request in flight is finished: see `Sink::exchange`.
     pub fn exchange(&mut self, conn: &mut ConnInfo, exchange: &Exchange<'_>) {
         let Detail::Http(http) = &exchange.detail else {
-            return;
+            return self.call(conn, exchange);
         };
         let process = self.table.bind(conn);
         let protocol = Protocol::of(http);
@@ -250,7 +263,12 @@ impl Aggregator {
             .start_ns
             .saturating_add_signed(self.boot_to_unix_ns);
         process.counts.seen += 1;
-        let context = match self.spans.decide(http, conn.role, exchange.end_ns) {
+        let context = match self.spans.decide(
+            http.traceparent,
+            http.tracestate,
+            conn.role,
+            exchange.end_ns,
+        ) {
             Err(why) => {
                 process.counts.drop(why);
                 None
@@ -323,7 +341,7 @@ impl Aggregator {
         match self.table.find(process_key) {
             Some(process) => {
                 process.gone = true;
-                process.read_to_the_end = process.series.len() == 0;
+                process.read_to_the_end = process.series.len() + process.calls.len() == 0;
                 self.reap();
             }
             None => self.exits.push(process_key),
@@ -367,9 +385,9 @@ impl Aggregator {
     }
 
     /// All series, cumulative; those of ended processes for the last time.
-    pub fn read_http_series(&mut self) -> Vec<HttpSeries> {
+    pub fn read_series(&mut self) -> (Vec<HttpSeries>, Vec<CallSeries>) {
         let offset = self.boot_to_unix_ns;
-        let mut out = Vec::new();
+        let (mut out, mut calls) = (Vec::new(), Vec::new());
         for process in self
             .table
             .iter_mut()
@@ -379,10 +397,11 @@ impl Aggregator {
             process
                 .series
                 .read(process.key, &process.router, unix_ns, &mut out);
+            process.calls.read(process.key, unix_ns, &mut calls);
             process.read_to_the_end = process.gone;
         }
         self.reap();
-        out
+        (out, calls)
     }
 
     /// http.server.active_requests.
@@ -407,7 +426,7 @@ impl Aggregator {
         let mut routes = 0;
         for process in self.table.iter() {
             counts.add(&process.counts);
-            series += process.series.len() as u64;
+            series += (process.series.len() + process.calls.len()) as u64;
             routes += process.router.len() as u64 - 1;
         }
         let dropped = |why: Drop| counts.dropped[why as usize];

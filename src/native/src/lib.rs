@@ -9,6 +9,7 @@ pub mod protocols;
 pub mod redact;
 pub mod routes;
 pub mod sampling;
+pub mod sql;
 pub mod stream;
 mod words;
 

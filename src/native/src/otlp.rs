@@ -11,6 +11,7 @@
 //! Field numbers are those of opentelemetry/proto/trace/v1/trace.proto and common/v1/common.proto; the tests
 //! decode with the official types and compare every field.
 
+mod call;
 mod request;
 mod wire;
 
@@ -20,6 +21,7 @@ use opentelemetry_proto::tonic::common::v1::{any_value, AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::{status::StatusCode, Span as ProtoSpan, Status};
 use prost::Message;
 
+pub use call::{append_call, CallOwn, Value};
 pub use request::{encode_traces, split_spans, Part};
 pub use wire::{append_int, append_string};
 
@@ -47,6 +49,10 @@ pub enum Kind {
     Server = 2,
     /// SPAN_KIND_CLIENT
     Client = 3,
+    /// SPAN_KIND_PRODUCER
+    Producer = 4,
+    /// SPAN_KIND_CONSUMER
+    Consumer = 5,
 }
 
 /// What the spans of a series share.
@@ -87,6 +93,11 @@ pub enum Call<'a> {
         /// rpc.response.status_code
         status: &'a str,
     },
+    /// Of databases, brokers and resolvers.
+    Other {
+        /// Attributes.
+        shared: &'a [(&'static str, Value<'a>)],
+    },
 }
 
 impl Template<'_> {
@@ -123,8 +134,18 @@ impl Template<'_> {
                 text("rpc.method", method);
                 text("rpc.response.status_code", status);
             }
+            Call::Other { shared } => {
+                pairs.extend(
+                    shared
+                        .iter()
+                        .filter_map(|(name, value)| Some(((*name).to_owned(), value.as_proto()?))),
+                );
+            }
         }
-        text("error.type", self.error_type);
+        if !self.error_type.is_empty() {
+            let value = any_value::Value::StringValue(self.error_type.to_owned());
+            pairs.push(("error.type".to_owned(), value));
+        }
         if http_status != 0 {
             let value = any_value::Value::IntValue(http_status.into());
             pairs.push(("http.response.status_code".to_owned(), value));
@@ -237,7 +258,7 @@ pub fn append_span(out: &mut Vec<u8>, shared: [&[u8]; 2], own: &Own<'_>) {
         out.extend_from_slice(fields);
     }
     let mut head = wire::Head::new();
-    put_fixed(&mut head, own);
+    put_fixed_fields(&mut head, &own.context, own.start_unix_ns, own.end_unix_ns);
     if !matches!(own.url, Url::Rpc { .. }) {
         head.body_sizes(own.request_body_bytes, own.response_body_bytes);
     }
@@ -299,8 +320,12 @@ fn append_rare(out: &mut Vec<u8>, own: &Own<'_>) {
 
 /// The fields of fixed size, put together on the stack with what follows: one copy instead of ten.
 #[inline]
-fn put_fixed(head: &mut wire::Head, own: &Own<'_>) {
-    let context = &own.context;
+fn put_fixed_fields(
+    head: &mut wire::Head,
+    context: &Context<'_>,
+    start_unix_ns: u64,
+    end_unix_ns: u64,
+) {
     let mut flags = u32::from(context.trace_flags) | FLAG_HAS_IS_REMOTE;
     if context.parent_is_remote {
         flags |= FLAG_IS_REMOTE;
@@ -311,9 +336,9 @@ fn put_fixed(head: &mut wire::Head, own: &Own<'_>) {
     fields[18..20].copy_from_slice(&[0x12, 8]);
     fields[20..28].copy_from_slice(&context.span_id);
     fields[28] = 0x39;
-    fields[29..37].copy_from_slice(&own.start_unix_ns.to_le_bytes());
+    fields[29..37].copy_from_slice(&start_unix_ns.to_le_bytes());
     fields[37] = 0x41;
-    fields[38..46].copy_from_slice(&own.end_unix_ns.to_le_bytes());
+    fields[38..46].copy_from_slice(&end_unix_ns.to_le_bytes());
     fields[46..48].copy_from_slice(&[0x85, 0x01]);
     fields[48..52].copy_from_slice(&flags.to_le_bytes());
     head.fixed(&fields);

@@ -6,7 +6,9 @@ mod spans;
 use probes::{probe, ProbeArgument};
 use spans::Spans;
 
-use crate::aggregate::{Aggregator, Histogram, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS};
+use crate::aggregate::{
+    db_bounds_s, Aggregator, Histogram, Owned, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS,
+};
 use crate::drain::{Drain, Shared};
 use crate::exchange::Role;
 use crate::loader::{self, Failure, FailureKind, Layout, Options, Probe, Programs};
@@ -65,13 +67,16 @@ mod shapes {
     use super::*;
     named_tuples! {
         Process: "key tgid ppid uid start_boottime_ns cgroup_id comm args";
-        Line: "process_key role start_unix_ns duration_ns client server method target route status \
+        Line: "process_key role start_unix_ns duration_ns system summary query code client server method target \
+               route status \
                rpc_method rpc_status request_messages response_messages error_type request_body_bytes \
                response_body_bytes trace_id span_id";
         Histogram: "count sum min max buckets";
         HttpSeries: "process_key role start_unix_ns rpc_system rpc_method rpc_status method scheme route status \
                      error_type protocol_version server_address server_port overflow duration request_body \
                      response_body";
+        CallSeries: "process_key area role system name error_type start_unix_ns attributes overflow duration \
+                     messages";
         ActiveSeries: "process_key method scheme value";
         SpanBatch: "process_key count spans";
         ProgramStats: "name hook run_count run_time_ns missed";
@@ -92,7 +97,7 @@ mod shapes {
             })*
         };
     }
-    maker!(process => Process, line => Line, histogram => Histogram, http_series => HttpSeries,
+    maker!(process => Process, line => Line, histogram => Histogram, http_series => HttpSeries, call_series => CallSeries,
            active_series => ActiveSeries, span_batch => SpanBatch, program_stats => ProgramStats);
 }
 
@@ -113,7 +118,7 @@ fn role(r: Role) -> &'static str {
 fn histogram<'py>(py: Python<'py>, h: &Histogram) -> PyResult<Bound<'py, PyAny>> {
     shapes::histogram(
         py,
-        tuple!(py, h.count, h.sum, h.min, h.max, h.buckets.to_vec()),
+        tuple!(py, h.count, h.sum, h.min, h.max, h.buckets.clone()),
     )
 }
 
@@ -343,6 +348,10 @@ impl Session {
                     role(l.role),
                     l.start_unix_ns,
                     l.duration_ns,
+                    l.system,
+                    l.summary,
+                    l.query,
+                    l.code,
                     &*l.client,
                     &*l.server,
                     l.method,
@@ -364,9 +373,13 @@ impl Session {
             .collect()
     }
 
-    fn read_http_series<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let series = py.detach(|| self.shared.streams().aggregator.read_http_series());
-        series
+    #[allow(clippy::type_complexity)]
+    fn read_series<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Vec<Bound<'py, PyAny>>, Vec<Bound<'py, PyAny>>)> {
+        let (series, calls) = py.detach(|| self.shared.streams().aggregator.read_series());
+        let series = series
             .into_iter()
             .map(|s| {
                 let fields = tuple!(
@@ -392,7 +405,35 @@ impl Session {
                 );
                 shapes::http_series(py, fields)
             })
-            .collect()
+            .collect::<PyResult<_>>()?;
+        let calls = calls
+            .into_iter()
+            .map(|s| {
+                let attributes = PyDict::new(py);
+                for (name, value) in s.attributes {
+                    match value {
+                        Owned::Text(text) => attributes.set_item(name, &*text)?,
+                        Owned::Int(number) => attributes.set_item(name, number)?,
+                    }
+                }
+                let fields = tuple!(
+                    py,
+                    s.process_key,
+                    s.area,
+                    role(s.role),
+                    s.system,
+                    &*s.name,
+                    &*s.error_type,
+                    s.start_unix_ns,
+                    attributes,
+                    s.overflow,
+                    histogram(py, &s.duration)?,
+                    s.messages,
+                );
+                shapes::call_series(py, fields)
+            })
+            .collect::<PyResult<_>>()?;
+        Ok((series, calls))
     }
 
     fn read_active<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
@@ -565,6 +606,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add("NativeError", m.py().get_type::<NativeError>())?;
     m.add("DURATION_BOUNDS_S", PyList::new(m.py(), DURATION_BOUNDS_S)?)?;
+    m.add("DB_BOUNDS_S", PyList::new(m.py(), db_bounds_s())?)?;
     m.add("SIZE_BOUNDS", PyList::new(m.py(), SIZE_BOUNDS)?)?;
     shapes::register(m)?;
     m.add_class::<Spans>()?;

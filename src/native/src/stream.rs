@@ -11,6 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
 mod connection;
+mod decide;
 mod held;
 
 use connection::{allowed, undecided, within, Conn, Into};

@@ -32,8 +32,7 @@ from otel_ebpf.export.own import own_counters
 from otel_ebpf.export.sender import Delivery, Parcel, Sender
 from otel_ebpf.export.summary import Summary, Totals
 from otel_ebpf.export.terminal import Formatter, LineBudget
-from otel_ebpf.model import Accounting, ActiveSeries, Encoded, HttpSeries, Line
-from otel_ebpf.protocols.registry import HTTP
+from otel_ebpf.model import Accounting, ActiveSeries, CallSeries, Encoded, HttpSeries, Line
 
 log = logging.getLogger(__name__)
 
@@ -192,15 +191,14 @@ class _Metrics:
 
     def read(self) -> None:
         """Takes all series and queues them for the backend."""
-        series, active = self._core.read_http_series(), self._core.read_active()
-        self.totals.update(series)
+        (series, calls), active = self._core.read_series(), self._core.read_active()
+        self.totals.update(series, calls)
         if self.sender is None:
             return
         ended, self._ended = self._ended, []
-        for part, gauges in _parts(series, active):
-            keys = {one.process_key for one in part} | {one.process_key for one in gauges}
-            resources = {key: self._watch.resource(key) for key in keys}
-            self.sender.submit(Parcel(len(part) + len(gauges), self._series_encoder(resources, part, gauges, ended)))
+        for part in _parts(series, calls, active):
+            resources = {key: self._watch.resource(key) for key in part.process_keys}
+            self.sender.submit(Parcel(len(part), self._series_encoder(resources, part, ended)))
             ended = []
 
     def tell(self, accounting: Accounting) -> None:
@@ -208,20 +206,15 @@ class _Metrics:
         if self.sender:
             self.sender.submit(Parcel(1, self._own_encoder(accounting)))
 
-    def _series_encoder(
-        self,
-        resources: dict[int, bytes],
-        series: Sequence[HttpSeries],
-        active: Sequence[ActiveSeries],
-        ended: Sequence[int],
-    ) -> Callable[[], Body]:
+    def _series_encoder(self, resources: dict[int, bytes], part: "_Part", ended: Sequence[int]) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
 
         def encode() -> Body:
             # Here, on the sender's thread, after all earlier requests were built.
             for key in ended:
                 self._encoder.forget(key)
-            return Body.of(self._encoder.request(resources, series, active, now_unix_ns).SerializeToString())
+            request = self._encoder.request(resources, part.series, part.active, now_unix_ns, part.calls)
+            return Body.of(request.SerializeToString())
 
         return encode
 
@@ -236,15 +229,33 @@ class _Metrics:
         return encode
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What goes into one request for metrics."""
+
+    series: Sequence[HttpSeries] = ()
+    calls: Sequence[CallSeries] = ()
+    active: Sequence[ActiveSeries] = ()
+
+    def __len__(self) -> int:
+        return len(self.series) + len(self.calls) + len(self.active)
+
+    @property
+    def process_keys(self) -> set[int]:
+        return {one.process_key for some in (self.series, self.calls, self.active) for one in some}
+
+
 def _parts(
-    series: Sequence[HttpSeries], active: Sequence[ActiveSeries]
-) -> Iterator[tuple[Sequence[HttpSeries], Sequence[ActiveSeries]]]:
+    series: Sequence[HttpSeries], calls: Sequence[CallSeries], active: Sequence[ActiveSeries]
+) -> Iterator[_Part]:
     """Portions that fit a request; the last one has the gauges, which are few."""
+    for start in range(0, len(calls), _SERIES_PER_REQUEST):
+        yield _Part(calls=calls[start : start + _SERIES_PER_REQUEST])
     full = max(0, len(series) - 1) // _SERIES_PER_REQUEST * _SERIES_PER_REQUEST
     for start in range(0, full, _SERIES_PER_REQUEST):
-        yield series[start : start + _SERIES_PER_REQUEST], ()
+        yield _Part(series[start : start + _SERIES_PER_REQUEST])
     if series or active:
-        yield series[full:], active
+        yield _Part(series[full:], active=active)
 
 
 class Agent:
@@ -366,7 +377,6 @@ class Agent:
             metrics.sender.close(_END_METRICS_S)
         return Summary(
             totals=metrics.totals.by_route({key: info.service_name for key, info in self._watch.infos.items()}),
-            bounds=HTTP.metrics["server"].duration.bounds,
             accounting=accounting,
             duration_s=duration_s,
             backend=traces is not None,

@@ -10,7 +10,16 @@ from typing import Literal, Protocol
 from otel_ebpf import _native
 from otel_ebpf.config.settings import Settings
 from otel_ebpf.errors import AgentError, CaptureError, PermissionDenied
-from otel_ebpf.model import ActiveSeries, HttpSeries, Line, PortRange, Process, ProgramStats, SpanBatch
+from otel_ebpf.model import (
+    ActiveSeries,
+    CallSeries,
+    HttpSeries,
+    Line,
+    PortRange,
+    Process,
+    ProgramStats,
+    SpanBatch,
+)
 
 encode_traces = _native.encode_traces
 NativeError = _native.NativeError
@@ -49,7 +58,7 @@ class Core(Protocol):
     def take_exits(self) -> Sequence[int]: ...
     def take_spans(self, max_bytes: int = ...) -> Sequence[SpanBatch]: ...
     def take_lines(self, limit: int = ...) -> Sequence[Line]: ...
-    def read_http_series(self) -> Sequence[HttpSeries]: ...
+    def read_series(self) -> tuple[Sequence[HttpSeries], Sequence[CallSeries]]: ...
     def read_active(self) -> Sequence[ActiveSeries]: ...
     def backlog(self) -> tuple[int, int, int]: ...
     def counters(self) -> dict[str, int]: ...

@@ -14,8 +14,8 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
 from otel_ebpf import __version__, semconv
-from otel_ebpf.model import ActiveSeries, Histogram, HttpSeries
-from otel_ebpf.protocols.registry import HTTP, PROTOCOLS, Metric
+from otel_ebpf.model import ActiveSeries, CallSeries, Histogram, HttpSeries
+from otel_ebpf.protocols.registry import AREAS, HTTP, PROTOCOLS, Metric
 
 Role = Literal["server", "client"]
 _CUMULATIVE: Final = pb.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -51,6 +51,7 @@ class MetricsEncoder:
         series: Iterable[HttpSeries],
         active: Iterable[ActiveSeries],
         now_unix_ns: int,
+        calls: Iterable[CallSeries] = (),
     ) -> ExportMetricsServiceRequest:
         """The request. `resources` are encoded, by process key; who has none is left out."""
         request = ExportMetricsServiceRequest()
@@ -64,6 +65,9 @@ class MetricsEncoder:
         for one in series:
             if target := builder(one.process_key):
                 self._add(target, one, now_unix_ns)
+        for call in calls:
+            if target := builder(call.process_key):
+                self._add_call(target, call, now_unix_ns)
         for gauge in active:
             metric = HTTP.metrics["server"].active
             if metric and (target := builder(gauge.process_key)):
@@ -86,13 +90,46 @@ class MetricsEncoder:
         ):
             if metric is None or histogram is None:
                 continue
-            point = self._point(series, metric, histogram, now_unix_ns)
+            point = self._point(series, _identity(series), metric, histogram, now_unix_ns)
             if point is not None:
                 point.attributes.extend(attributes)
                 target.histogram(metric, delta=self._delta).data_points.append(point)
 
+    def _add_call(self, target: "_Builder", series: CallSeries, now_unix_ns: int) -> None:
+        metrics = AREAS[series.area]["server" if series.role == "server" else "client"]
+        operation = series.attributes.get(semconv.MESSAGING_OPERATION_TYPE)
+        duration = metrics.process if operation == "process" and metrics.process else metrics.duration
+        identity = (series.area, series.role, series.overflow, *series.attributes.items())
+        point = self._point(series, identity, duration, series.duration, now_unix_ns)
+        if point is None:
+            return
+        attributes = _call_attributes(series)
+        point.attributes.extend(attributes)
+        target.histogram(duration, delta=self._delta).data_points.append(point)
+        counter = metrics.sent if operation == "send" else metrics.consumed
+        if counter and series.messages:
+            since_ns, messages = self._increase(series, (counter.name, *identity), now_unix_ns)
+            number = target.sum(counter, monotonic=True, delta=self._delta).data_points.add()
+            number.start_time_unix_nano, number.time_unix_nano = since_ns, now_unix_ns
+            number.as_int = messages
+            number.attributes.extend(attributes)
+
+    def _increase(self, series: CallSeries, key: tuple[object, ...], now_unix_ns: int) -> tuple[int, int]:
+        """Since when, and how many messages."""
+        if not self._delta:
+            return series.start_unix_ns, series.messages
+        of_process = self._last.setdefault(series.process_key, {})
+        last = of_process.get(key) or _Last(series.start_unix_ns, 0, 0.0, ())
+        of_process[key] = _Last(now_unix_ns, series.messages, 0.0, ())
+        return last.time_ns, series.messages - last.count
+
     def _point(
-        self, series: HttpSeries, metric: Metric, histogram: Histogram, now_unix_ns: int
+        self,
+        series: HttpSeries | CallSeries,
+        identity: tuple[object, ...],
+        metric: Metric,
+        histogram: Histogram,
+        now_unix_ns: int,
     ) -> pb.HistogramDataPoint | None:
         if not self._delta:
             return pb.HistogramDataPoint(
@@ -106,7 +143,7 @@ class MetricsEncoder:
                 explicit_bounds=metric.bounds,
             )
         of_process = self._last.setdefault(series.process_key, {})
-        key = (metric.name, *_identity(series))
+        key = (metric.name, *identity)
         last = of_process.get(key) or _Last(series.start_unix_ns, 0, 0.0, [0] * len(histogram.buckets))
         if histogram.count == last.count:
             return None
@@ -143,11 +180,10 @@ class _Builder:
         histogram.aggregation_temporality = _DELTA if delta else _CUMULATIVE
         return histogram
 
-    def sum(self, metric: Metric, *, monotonic: bool) -> pb.Sum:
-        # Cumulative whatever the preference: for up-down counters it is so in every one of them, and our own
-        # few counters are not worth a memory.
+    def sum(self, metric: Metric, *, monotonic: bool, delta: bool = False) -> pb.Sum:
+        # Up-down counters are cumulative whatever the preference, and our own few counters are not worth a memory.
         total = self._metric(metric).sum
-        total.aggregation_temporality, total.is_monotonic = _CUMULATIVE, monotonic
+        total.aggregation_temporality, total.is_monotonic = _DELTA if delta else _CUMULATIVE, monotonic
         return total
 
 
@@ -209,6 +245,15 @@ def _attributes(series: HttpSeries) -> list[KeyValue]:
     if series.server_port:
         attributes.append(_integer(semconv.SERVER_PORT, series.server_port))
     return attributes
+
+
+def _call_attributes(series: CallSeries) -> list[KeyValue]:
+    if series.overflow:
+        return [KeyValue(key=semconv.METRIC_OVERFLOW, value=AnyValue(bool_value=True))]
+    return [
+        _text(key, value) if isinstance(value, str) else _integer(key, value)
+        for key, value in series.attributes.items()
+    ]
 
 
 def _text(key: str, value: str) -> KeyValue:

@@ -13,17 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from otel_ebpf.export.terminal import bytes_text, duration_text, printable
-from otel_ebpf.model import Accounting, HttpSeries, ProgramStats
-from otel_ebpf.protocols.registry import GRPC
+from otel_ebpf.model import Accounting, CallSeries, HttpSeries, ProgramStats
+from otel_ebpf.protocols.registry import AREAS, GRPC, HTTP
 
 _ROWS: Final = 40
+_OTHERS: Final = "(other)"
 Key = tuple[str, str, str, str]
-"""Service, role, method, route; of calls: service, role, `GRPC.title`, rpc.method."""
+"""Service, role, method, route; of gRPC its title and rpc.method; of other calls their system and their spans' name."""
 
 
 @dataclass(slots=True)
 class Total:
-    """Requests of one service and route. Bytes are of bodies, both ways."""
+    """Requests of one service and route. Bytes are of bodies, both ways. `system`: "" for HTTP and gRPC."""
 
     count: int = 0
     errors: int = 0
@@ -32,8 +33,10 @@ class Total:
     max_s: float = 0.0
     bytes: float = 0.0
     buckets: list[int] = field(default_factory=list)
+    system: str = ""
+    bounds: Sequence[float] = HTTP.metrics["server"].duration.bounds
 
-    def add(self, series: HttpSeries) -> None:
+    def add(self, series: HttpSeries | CallSeries) -> None:
         """Adds one series, which must be new here."""
         duration = series.duration
         self.count += duration.count
@@ -41,7 +44,6 @@ class Total:
         self.sum_s += duration.sum
         if duration.count:
             self.min_s, self.max_s = min(self.min_s, duration.min), max(self.max_s, duration.max)
-        self.bytes += sum(body.sum for body in (series.request_body, series.response_body) if body)
         grown = self.buckets + [0] * (len(duration.buckets) - len(self.buckets))
         self.buckets = [have + more for have, more in zip(grown, duration.buckets, strict=True)]
 
@@ -50,12 +52,18 @@ class Total:
         """Exact."""
         return self.sum_s / self.count if self.count else 0.0
 
-    def quantile(self, fraction: float, bounds: Sequence[float]) -> float:
+    def add_http(self, series: HttpSeries) -> None:
+        """Adds one series of HTTP or gRPC, which must be new here."""
+        self.add(series)
+        self.bytes += sum(body.sum for body in (series.request_body, series.response_body) if body)
+
+    def quantile(self, fraction: float) -> float:
         """Estimated seconds: where in its bucket, on a logarithmic scale.
 
         The first bucket ends at 5 ms, which is a long time for many servers. So the bucket is cut to [min, max],
         and to what the mean allows: no more than 1 - fraction of all can be above (mean - min) / (1 - fraction).
         """
+        bounds = self.bounds
         rank, below = fraction * self.count, 0
         limit = self.min_s + (self.mean_s - self.min_s) / (1 - fraction)
         for index, count in enumerate(self.buckets):
@@ -67,39 +75,54 @@ class Total:
         return self.max_s
 
 
+@dataclass(slots=True)
+class _Read:
+    """What was read of one process last."""
+
+    series: list[HttpSeries] = field(default_factory=list)
+    calls: list[CallSeries] = field(default_factory=list)
+
+
 class Totals:
     """Keeps the last value of each live process's series; those of ended ones are added up and forgotten."""
 
     def __init__(self) -> None:
-        self._live: dict[int, list[HttpSeries]] = {}
+        self._live: dict[int, _Read] = {}
         self._ended: dict[Key, Total] = {}
 
-    def update(self, series: Iterable[HttpSeries]) -> None:
+    def update(self, series: Iterable[HttpSeries], calls: Iterable[CallSeries] = ()) -> None:
         """All series of the core, as they are now."""
-        fresh: dict[int, list[HttpSeries]] = {}
+        fresh: dict[int, _Read] = {}
         for one in series:
-            fresh.setdefault(one.process_key, []).append(one)
+            fresh.setdefault(one.process_key, _Read()).series.append(one)
+        for call in calls:
+            fresh.setdefault(call.process_key, _Read()).calls.append(call)
         self._live.update(fresh)
 
     def ended(self, process_key: int, service: str) -> None:
         """A process ended, its last series have been given to `update`."""
-        _add(self._ended, self._live.pop(process_key, ()), service)
+        if read := self._live.pop(process_key, None):
+            _add(self._ended, read, service)
 
     def by_route(self, services: Mapping[int, str]) -> dict[Key, Total]:
         """Totals of everything, the busiest first; `services` of the processes that are alive."""
         totals: dict[Key, Total] = {}
         for key, ended in self._ended.items():
             totals[key] = Total(**{name: getattr(ended, name) for name in Total.__slots__})
-        for process_key, series in self._live.items():
-            _add(totals, series, services.get(process_key, "?"))
+        for process_key, read in self._live.items():
+            _add(totals, read, services.get(process_key, "?"))
         return dict(sorted(totals.items(), key=lambda item: (-item[1].count, item[0])))
 
 
-def _add(totals: dict[Key, Total], series: Iterable[HttpSeries], service: str) -> None:
-    for one in series:
+def _add(totals: dict[Key, Total], read: _Read, service: str) -> None:
+    for one in read.series:
         method = GRPC.title if one.rpc_system else one.method
-        route = "(other)" if one.overflow else one.rpc_method or one.route
-        totals.setdefault((service, one.role, method, route), Total()).add(one)
+        route = _OTHERS if one.overflow else one.rpc_method or one.route
+        totals.setdefault((service, one.role, method, route), Total()).add_http(one)
+    for call in read.calls:
+        of_area = AREAS[call.area]["server" if call.role == "server" else "client"].duration.bounds
+        name = _OTHERS if call.overflow else call.name
+        totals.setdefault((service, call.role, call.system, name), Total(system=call.system, bounds=of_area)).add(call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +130,6 @@ class Summary:
     """What is told at the end. `lines_shown` None: no lines were asked for. `backend`: spans go to one."""
 
     totals: Mapping[Key, Total]
-    bounds: Sequence[float]
     accounting: Accounting
     duration_s: float
     backend: bool
@@ -144,8 +166,8 @@ class Summary:
                 f"{total.count:,}",
                 Text(f"{total.errors:,}", "red" if total.errors else ""),
                 duration_text(total.mean_s),
-                duration_text(total.quantile(0.5, self.bounds)),
-                duration_text(total.quantile(0.99, self.bounds)),
+                duration_text(total.quantile(0.5)),
+                duration_text(total.quantile(0.99)),
                 bytes_text(total.bytes),
             )
         if hidden := list(self.totals.values())[_ROWS:]:
@@ -185,14 +207,16 @@ class Summary:
             {
                 "service": service,
                 "role": role,
-                "method": None if method == GRPC.title else method or None,
-                "route": None if method == GRPC.title else route or None,
+                "system": total.system or None,
+                "method": None if total.system or method == GRPC.title else method or None,
+                "route": None if total.system or method == GRPC.title else route or None,
                 "rpc_method": route if method == GRPC.title else None,
+                "summary": route if total.system else None,
                 "requests": total.count,
                 "errors": total.errors,
                 "mean_s": total.mean_s,
-                "p50_s": total.quantile(0.5, self.bounds),
-                "p99_s": total.quantile(0.99, self.bounds),
+                "p50_s": total.quantile(0.5),
+                "p99_s": total.quantile(0.99),
                 "body_bytes": int(total.bytes),
             }
             for (service, role, method, route), total in self.totals.items()

@@ -56,7 +56,7 @@ class TextLines:
 
     #        service  client → server  method  route  status
     _START = (10, 33, 6, 24, 3)
-    _LIMIT = (20, 47, 8, 48, 19)
+    _LIMIT = (20, 47, 10, 48, 19)
     # time, duration, bytes, and two blanks between each of the eight columns
     _FIXED = 12 + 8 + 8 + 2 * 7
     _SHORTEST_TARGET = 12
@@ -72,9 +72,9 @@ class TextLines:
         cells = [
             printable(process.service_name if process else "?"),
             printable(f"{line.client} → {line.server}"),
-            GRPC.title if line.rpc_method else printable(line.method),
+            line.system or (GRPC.title if line.rpc_method else printable(line.method)),
             printable(_route(line) or line.target or "-"),
-            line.rpc_status or (str(line.status) if line.status else line.error_type or "-"),
+            printable(_status(line)),
         ]
         self._fit(cells)
         service, peers, method, route, status = (
@@ -99,10 +99,13 @@ class TextLines:
 
     def _target(self, line: Line) -> str:
         """The path as sent, where the route does not say it all: whole in a file, on a terminal what fits."""
-        route = _route(line) or line.target
-        if line.target in (route, f"/{route}" if line.rpc_method else route):
+        if line.system:
+            target, route = line.query, line.summary
+        else:
+            target, route = line.target, _route(line) or line.target
+        if target in (route, f"/{route}" if line.rpc_method else route):
             return ""
-        target = printable(line.target)
+        target = printable(target)
         if not self._width:
             return target
         room = self._width - self._FIXED - sum(self._widths) - 2
@@ -124,11 +127,22 @@ class TextLines:
 
 
 def _route(line: Line) -> str:
-    """What was asked for, as far as it has a name: a route, or gRPC's method."""
+    """What was asked for, as far as it has a name: a route, gRPC's method, a query's summary."""
+    if line.system:
+        return line.summary
     return line.route if line.rpc_method in ("", "_OTHER") else line.rpc_method
 
 
+def _status(line: Line) -> str:
+    """How it was answered, in the protocol's words."""
+    if line.system:
+        return line.code or line.error_type or "OK"
+    return line.rpc_status or (str(line.status) if line.status else line.error_type or "-")
+
+
 def _status_style(line: Line) -> Style:
+    if line.system:
+        return _SERVER_ERROR if line.error_type else _OK
     if line.rpc_status:
         return _SERVER_ERROR if line.error_type else _OK if line.rpc_status == "OK" else _CLIENT_ERROR
     if not line.status or line.status >= 500:
@@ -149,10 +163,14 @@ def json_line(line: Line, process: ProcessInfo | None) -> str:
                 "service": process.service_name if process else None,
                 "pid": process.pid if process else None,
                 "role": line.role,
+                "system": line.system or None,
+                "summary": line.summary or None,
+                "query": line.query or None,
+                "response_code": line.code or None,
                 "client": line.client,
                 "server": line.server,
-                "method": line.method,
-                "target": line.target,
+                "method": line.method or None,
+                "target": line.target or None,
                 "route": line.route or None,
                 "status": line.status or None,
                 "rpc_method": line.rpc_method or None,

@@ -27,11 +27,14 @@ class RequestMetrics:
     request_size: Metric | None = None
     response_size: Metric | None = None
     active: Metric | None = None
+    process: Metric | None = None  # duration of what is done with messages, in place of `duration`
+    sent: Metric | None = None
+    consumed: Metric | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """`name` is `network.protocol.name`, of calls `rpc.system.name`.
+    """`name` is `network.protocol.name`, of calls `rpc.system.name`; elsewhere as in src/native/src/protocols/mod.rs.
 
     `detector` says in a sentence how the core recognises it.
     """
@@ -40,8 +43,10 @@ class Protocol:
     title: str
     detector: str
     conventions: str
-    metrics: dict[Literal["server", "client"], RequestMetrics]
+    metrics: "Metrics"
 
+
+Metrics = dict[Literal["server", "client"], RequestMetrics]
 
 _SECONDS: Final = tuple(_native.DURATION_BOUNDS_S)
 _BYTES: Final = tuple(_native.SIZE_BOUNDS)
@@ -81,5 +86,61 @@ GRPC: Final = Protocol(
         ),
     },
 )
+
+# Of what servers do the conventions have no metrics: those are named after ours.
+_DB: Final[Metrics] = {
+    "client": RequestMetrics(
+        Metric(
+            "db.client.operation.duration", "s", "Duration of database client operations.", tuple(_native.DB_BOUNDS_S)
+        )
+    ),
+    "server": RequestMetrics(
+        Metric(
+            "otel_ebpf.db.server.operation.duration",
+            "s",
+            "Duration of database operations on the server's side.",
+            tuple(_native.DB_BOUNDS_S),
+        )
+    ),
+}
+_MESSAGING: Final[Metrics] = {
+    "client": RequestMetrics(
+        Metric(
+            "messaging.client.operation.duration",
+            "s",
+            "Duration of messaging operation initiated by a producer or consumer client.",
+            _SECONDS,
+        ),
+        process=Metric("messaging.process.duration", "s", "Duration of processing operation.", _SECONDS),
+        sent=Metric(
+            "messaging.client.sent.messages",
+            "{message}",
+            "Number of messages producer attempted to send to the broker.",
+        ),
+        consumed=Metric(
+            "messaging.client.consumed.messages",
+            "{message}",
+            "Number of messages that were delivered to the application.",
+        ),
+    ),
+    "server": RequestMetrics(
+        Metric(
+            "otel_ebpf.messaging.server.operation.duration",
+            "s",
+            "Duration of messaging operations on the broker's side.",
+            _SECONDS,
+        )
+    ),
+}
+_DNS: Final[Metrics] = {
+    "client": RequestMetrics(
+        Metric("dns.lookup.duration", "s", "Measures the time taken to perform a DNS lookup.", _SECONDS)
+    ),
+    "server": RequestMetrics(
+        Metric("otel_ebpf.dns.server.lookup.duration", "s", "Duration of DNS lookups on the server's side.", _SECONDS)
+    ),
+}
+
+AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS}
 
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC)}

@@ -3,7 +3,7 @@
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from tests.unit.backend import text_attributes
-from tests.unit.fakes import Active, Histogram, Series, call_series
+from tests.unit.fakes import Active, Calls, Histogram, Series, call_series
 
 from otel_ebpf.enrich.process import encode_resource
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
@@ -158,3 +158,50 @@ def test_the_agents_own_counters() -> None:
     }
     assert dropped == {"budget": 2, "export_failed": 1}
     assert metrics["otel_ebpf.records"].sum.data_points[0].as_int == 1
+
+
+def _of_calls(encoder: MetricsEncoder, *calls: Calls, now: int = 9) -> dict[str, pb.Metric]:
+    return by_name(encoder.request(SHOP, (), (), now, calls))
+
+
+def test_a_databases_calls_have_the_conventions_metric_and_bounds() -> None:
+    metrics = _of_calls(MetricsEncoder(delta=False, start_unix_ns=0), Calls())
+    point = metrics["db.client.operation.duration"].histogram.data_points[0]
+    assert list(point.explicit_bounds) == [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10]
+    assert len(point.bucket_counts) == 10
+    assert text_attributes(point) == {"db.system.name": "redis", "server.port": 6379}
+    served = _of_calls(MetricsEncoder(delta=False, start_unix_ns=0), Calls(role="server"))
+    assert list(served) == ["otel_ebpf.db.server.operation.duration"]
+
+
+def test_messages_are_counted_by_what_is_done_with_them() -> None:
+    def call(operation: str, messages: int = 5) -> Calls:
+        return Calls(
+            area="messaging",
+            attributes={"messaging.operation.type": operation},
+            duration=histogram(1),
+            messages=messages,
+        )
+
+    def names(operation: str) -> set[str]:
+        return set(_of_calls(MetricsEncoder(delta=False, start_unix_ns=0), call(operation)))
+
+    assert names("send") == {"messaging.client.operation.duration", "messaging.client.sent.messages"}
+    assert names("receive") == {"messaging.client.operation.duration", "messaging.client.consumed.messages"}
+    assert names("process") == {"messaging.process.duration", "messaging.client.consumed.messages"}
+
+    encoder = MetricsEncoder(delta=True, start_unix_ns=0)
+    sent = []
+    for now, messages in ((10, 5), (20, 12)):
+        grown = call("send", messages)._replace(duration=histogram(now))
+        total = _of_calls(encoder, grown, now=now)["messaging.client.sent.messages"].sum
+        assert total.aggregation_temporality == pb.AGGREGATION_TEMPORALITY_DELTA
+        point = total.data_points[0]
+        sent.append((point.start_time_unix_nano, point.time_unix_nano, point.as_int))
+    assert sent == [(Calls().start_unix_ns, 10, 5), (10, 20, 7)]
+
+
+def test_the_overflow_series_of_calls_has_no_other_attribute() -> None:
+    metrics = _of_calls(MetricsEncoder(delta=False, start_unix_ns=0), Calls(overflow=True, attributes={}))
+    point = metrics["db.client.operation.duration"].histogram.data_points[0]
+    assert text_attributes(point) == {"otel.metric.overflow": True}

@@ -66,6 +66,22 @@ def test_a_calls_colour_tells_whose_error_it_is() -> None:
         assert text[: text.index(status)].rpartition("\x1b[")[2] == code
 
 
+def test_a_database_call_shows_its_query_and_the_databases_word_for_its_end() -> None:
+    call = Line(
+        role="client", system="postgresql", summary="SELECT carts", query="SELECT * FROM carts WHERE id = ?",
+        method="", target="", route="", status=0,
+    )  # fmt: skip
+    text = PLAIN(call, SHOP)
+    assert "postgresql  SELECT carts" in text
+    assert text.endswith("SELECT * FROM carts WHERE id = ?\n")
+    assert " OK " in text
+    failed = PLAIN(call._replace(code="42P01", error_type="42P01"), SHOP)
+    assert " 42P01 " in failed
+    record = json.loads(json_line(call, SHOP))
+    assert (record["system"], record["summary"], record["query"]) == ("postgresql", call.summary, call.query)
+    assert (record["method"], record["target"], record["status"]) == (None, None, None)
+
+
 def test_colours_only_if_asked_for_and_by_kind_of_status() -> None:
     assert "\x1b" not in PLAIN(Line(status=500), SHOP)
     coloured = TextLines(colours=ColorSystem.STANDARD, width=0)
@@ -107,6 +123,10 @@ def test_json_has_every_field_and_nulls() -> None:
         "service": "shop",
         "pid": 4711,
         "role": "server",
+        "system": None,
+        "summary": None,
+        "query": None,
+        "response_code": None,
         "client": "10.0.0.5:51234",
         "server": "10.0.0.9:80",
         "method": "GET",

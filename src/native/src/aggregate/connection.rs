@@ -65,7 +65,7 @@ impl OriginCache {
             url,
         };
         cache.encode(conn);
-        if conn.role == Role::Client && scheme != Scheme::Grpc {
+        if conn.role == Role::Client && matches!(scheme, Scheme::Http | Scheme::Https) {
             cache.make_url();
         }
         cache

@@ -36,7 +36,6 @@ pub fn line(
     let method = &http.method[..http.method.len().min(MAX_LINE_METHOD)];
     // No character is longer than four bytes.
     let target = &http.target[..http.target.len().min(4 * MAX_LINE_TARGET)];
-    let hex = |id: &[u8]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
     Line {
         process_key: conn.process_key,
         role: conn.role,
@@ -61,7 +60,6 @@ pub fn line(
         error_type: fields.error_type().into(),
         request_body_bytes: http.request_body_bytes,
         response_body_bytes: http.response_body_bytes,
-        trace_id: context.map(|c| hex(&c.trace_id)).unwrap_or_default(),
-        span_id: context.map(|c| hex(&c.span_id)).unwrap_or_default(),
+        ..Line::without_call(context)
     }
 }

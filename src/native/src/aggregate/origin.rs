@@ -15,6 +15,8 @@ pub enum Scheme {
     Https,
     /// gRPC, with or without TLS.
     Grpc,
+    /// By no URL: databases, brokers, resolvers.
+    None,
 }
 
 impl Scheme {
@@ -23,7 +25,7 @@ impl Scheme {
         match self {
             Self::Http => 80,
             Self::Https => 443,
-            Self::Grpc => 0,
+            Self::Grpc | Self::None => 0,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! All that is kept of one process. Everything in it is bounded: series, addresses, routes; the spans that
 //! wait are bounded for all processes together.
 
+use super::calls::CallStore;
 use super::queue::SpanQueue;
 use super::records::ActiveSeries;
 use super::series::Method;
@@ -51,6 +52,7 @@ pub struct Process {
     pub incarnation: u32,
     pub router: Router,
     pub series: SeriesStore,
+    pub calls: CallStore,
     pub queue: SpanQueue,
     pub counts: Counts,
     pub gone: bool,
@@ -68,6 +70,7 @@ impl Process {
             incarnation,
             router: Router::new(max_routes),
             series: SeriesStore::new(max_series),
+            calls: CallStore::new(max_series),
             queue: SpanQueue::default(),
             counts: Counts::default(),
             gone: false,

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::calls::Owned;
 use super::queue::SpanBytes;
 use crate::exchange::Role;
+use crate::otlp::Context;
 
 /// Upper bounds of a duration histogram's buckets, in seconds (HTTP semantic conventions).
 pub const DURATION_BOUNDS_S: [f64; 14] = [
@@ -45,7 +47,7 @@ pub struct Histogram {
     /// The largest.
     pub max: f64,
     /// Values by bucket, upper bounds inclusive.
-    pub buckets: [u64; BUCKETS],
+    pub buckets: Vec<u64>,
 }
 
 /// `_native.HttpSeries`. Of gRPC's, `method` to `status` and `protocol_version` are empty.
@@ -89,6 +91,33 @@ pub struct HttpSeries {
     pub response_body: Option<Histogram>,
 }
 
+/// `_native.CallSeries`: of databases, brokers and resolvers.
+#[derive(Clone, Debug)]
+pub struct CallSeries {
+    /// Whose.
+    pub process_key: u64,
+    /// "db", "messaging" or "dns".
+    pub area: &'static str,
+    /// Which end of the connection the process is.
+    pub role: Role,
+    /// db.system.name, messaging.system or "dns".
+    pub system: &'static str,
+    /// The name of the series' spans; "" in the overflow series.
+    pub name: Arc<str>,
+    /// error.type; "" on success.
+    pub error_type: Arc<str>,
+    /// Start of the series' first call.
+    pub start_unix_ns: u64,
+    /// Names of the conventions, and values; error.type is among them.
+    pub attributes: Vec<(&'static str, Owned)>,
+    /// The cardinality limit's series: otel.metric.overflow=true and nothing else.
+    pub overflow: bool,
+    /// Seconds, by the bounds of the area.
+    pub duration: Histogram,
+    /// Messages sent or consumed; 0 elsewhere.
+    pub messages: u64,
+}
+
 /// `_native.ActiveSeries`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveSeries {
@@ -124,6 +153,14 @@ pub struct Line {
     pub start_unix_ns: u64,
     /// Until the last byte of the response.
     pub duration_ns: u64,
+    /// db.system.name, messaging.system or "dns"; "" for HTTP and gRPC, and then so are the next three.
+    pub system: &'static str,
+    /// The span's name.
+    pub summary: String,
+    /// What was asked, free of values: a query, a destination, a host's name. Cut at 2,048 characters.
+    pub query: String,
+    /// How it was answered, in the system's words: db.response.status_code, say.
+    pub code: String,
     /// "address:port", "[v6]:port" or "unix:path".
     pub client: Arc<str>,
     /// The same of the other end.
@@ -154,4 +191,37 @@ pub struct Line {
     pub trace_id: String,
     /// 16 hex digits; "" where no span was made.
     pub span_id: String,
+}
+
+impl Line {
+    /// Of nothing in particular, with the ids of its span.
+    pub(super) fn without_call(context: Option<Context<'_>>) -> Self {
+        let hex = |id: &[u8]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let none = || Arc::from("");
+        Self {
+            process_key: 0,
+            role: Role::Server,
+            start_unix_ns: 0,
+            duration_ns: 0,
+            system: "",
+            summary: String::new(),
+            query: String::new(),
+            code: String::new(),
+            client: none(),
+            server: none(),
+            method: String::new(),
+            target: String::new(),
+            route: none(),
+            status: 0,
+            rpc_method: none(),
+            rpc_status: "".into(),
+            request_messages: None,
+            response_messages: None,
+            error_type: none(),
+            request_body_bytes: 0,
+            response_body_bytes: 0,
+            trace_id: context.map(|c| hex(&c.trace_id)).unwrap_or_default(),
+            span_id: context.map(|c| hex(&c.span_id)).unwrap_or_default(),
+        }
+    }
 }

@@ -172,7 +172,7 @@ impl SeriesFields {
     }
 }
 
-const BOUNDS_NS: [u64; 14] = {
+pub const BOUNDS_NS: [u64; 14] = {
     let mut bounds = [0; 14];
     let mut i = 0;
     while i < 14 {
@@ -194,7 +194,7 @@ pub struct Durations {
 }
 
 impl Durations {
-    const fn new() -> Self {
+    pub const fn new() -> Self {
         Self {
             count: 0,
             sum_ns: 0,
@@ -206,10 +206,16 @@ impl Durations {
 
     #[inline]
     fn record(&mut self, ns: u64) {
-        let bucket = BOUNDS_NS
+        self.record_within(&BOUNDS_NS, ns);
+    }
+
+    /// `bounds`: always the same ones, `BUCKETS` - 1 at most.
+    #[inline(always)]
+    pub fn record_within(&mut self, bounds: &[u64], ns: u64) {
+        let bucket = bounds
             .iter()
             .position(|bound| ns <= *bound)
-            .unwrap_or(BUCKETS - 1);
+            .unwrap_or(bounds.len());
         self.buckets[bucket] += 1;
         self.count += 1;
         self.sum_ns = self.sum_ns.saturating_add(ns);
@@ -250,7 +256,7 @@ impl Durations {
                 seconds(self.min_ns)
             },
             max: seconds(self.max_ns),
-            buckets: self.buckets,
+            buckets: self.buckets.to_vec(),
         }
     }
 }
@@ -310,7 +316,7 @@ impl Sizes {
 
     pub fn read(&self) -> Option<Histogram> {
         let Some(rest) = &self.rest else {
-            let mut buckets = [0; BUCKETS];
+            let mut buckets = vec![0; BUCKETS];
             buckets[0] = self.empty;
             return (self.empty > 0).then_some(Histogram {
                 count: self.empty,
@@ -320,7 +326,7 @@ impl Sizes {
                 buckets,
             });
         };
-        let mut buckets = rest.buckets;
+        let mut buckets = rest.buckets.to_vec();
         buckets[0] += self.empty;
         Some(Histogram {
             count: rest.count + self.empty,

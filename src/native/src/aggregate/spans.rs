@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use super::calls::Said;
 use super::connection::OriginCache;
 use super::origin::forwarded_client;
-use super::process::{Drop, Process};
-use super::queue::Pool;
+use super::process::{Counts, Drop, Process};
+use super::queue::{Pool, SpanQueue};
 use super::records::SpanBatch;
 use super::series::{Method, SeriesFields};
 use super::table::Table;
 use super::target::Target;
 use super::Settings;
 use crate::exchange::{Http, Role};
-use crate::otlp::{self, Context, Own, Url};
+use crate::otlp::{self, CallOwn, Context, Own, Url, Value};
 use crate::redact::is_plain_path;
 use crate::routes::RouteId;
 use crate::sampling::{self, Budget, Ids, Sampler, FLAG_RANDOM, FLAG_SAMPLED};
@@ -21,6 +22,9 @@ use crate::sampling::{self, Budget, Ids, Sampler, FLAG_RANDOM, FLAG_SAMPLED};
 const MIN_SPAN_BYTES: usize = 256;
 /// Of a span, apart from what it shares with others, its target and its state: ids, times, keys, a client.
 const MAX_REST_BYTES: usize = 1 << 10;
+
+/// A call's span apart from what it shares with others: hardly more, but for statements of the longest kind.
+const MAX_CALL_BYTES: usize = 4 << 10;
 
 /// What a span has in common with others.
 pub struct Shared<'a> {
@@ -72,14 +76,15 @@ impl Spans {
     #[inline]
     pub fn decide<'a>(
         &mut self,
-        http: &Http<'a>,
+        traceparent: Option<&'a [u8]>,
+        tracestate: Option<&'a [u8]>,
         role: Role,
         now_ns: u64,
     ) -> Result<Context<'a>, Drop> {
         if !self.enabled {
             return Err(Drop::Disabled);
         }
-        let parent = http.traceparent.and_then(sampling::parse_traceparent);
+        let parent = traceparent.and_then(sampling::parse_traceparent);
         let trace_id = match &parent {
             Some(parent) => parent.trace_id,
             None => self.ids.trace_id(),
@@ -93,7 +98,7 @@ impl Spans {
         if !self.budget.spend(now_ns) {
             return Err(Drop::Budget);
         }
-        let trace_state = match (&parent, http.tracestate) {
+        let trace_state = match (&parent, tracestate) {
             (Some(_), Some(state)) => sampling::tracestate(state),
             _ => "",
         };
@@ -139,22 +144,50 @@ impl Spans {
         let template = process
             .series
             .template(shared.series, fields, &process.router);
-        let room = self.max_queued_bytes - self.queued_bytes;
         // a byte that is not UTF-8 becomes three
         let longest = template.len()
             + connection.len()
             + 3 * http.target.len()
             + context.trace_state.len()
             + MAX_REST_BYTES;
-        let added = process.queue.append(&self.pool, room, longest, |out| {
-            otlp::append_span(out, [&template, connection], &own)
-        });
+        let write = |out: &mut Vec<u8>| otlp::append_span(out, [&template, connection], &own);
+        self.enqueue(&mut process.queue, &mut process.counts, longest, write)
+    }
+
+    /// The same for a call that is not HTTP's.
+    #[inline(never)]
+    pub fn append_call<'a>(
+        &mut self,
+        process: &mut Process,
+        number: u32,
+        said: &Said<'_>,
+        connection: &[u8],
+        own: &CallOwn<'_>,
+        attributes: impl Iterator<Item = &'a (&'static str, Value<'a>)>,
+    ) -> bool {
+        let template = process.calls.template(number, said);
+        let longest = template.len() + connection.len() + MAX_CALL_BYTES;
+        let write =
+            |out: &mut Vec<u8>| otlp::append_call(out, [&template, connection], own, attributes);
+        self.enqueue(&mut process.queue, &mut process.counts, longest, write)
+    }
+
+    #[inline(always)]
+    fn enqueue(
+        &mut self,
+        queue: &mut SpanQueue,
+        counts: &mut Counts,
+        longest: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let room = self.max_queued_bytes - self.queued_bytes;
+        let added = queue.append(&self.pool, room, longest, write);
         if added == 0 {
-            process.counts.drop(Drop::QueueFull);
+            counts.drop(Drop::QueueFull);
             return false;
         }
         self.queued_bytes += added;
-        process.counts.queued += 1;
+        counts.queued += 1;
         true
     }
 

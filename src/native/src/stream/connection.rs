@@ -1,28 +1,27 @@
 //! One connection: puts its two streams in order, decides who asks and who answers, and feeds the parser.
 
+use super::decide::decide;
 use super::held::Held;
 use super::{Closed, Direction, Segment, StreamCounters, WITHIN_TLS};
 use crate::aggregate::Aggregator;
 use crate::conn::{Address, ConnInfo};
 use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as Protocol, Which};
 use crate::processes::{Processes, Verdict};
-use crate::protocols::http1::{self, Detect};
-use crate::protocols::http2;
+use crate::protocols::{http1, http2, Detect, Protocol as Spoken};
 use memchr::memmem;
 use std::collections::VecDeque;
 
-/// Bytes kept of a burst that may yet turn out to be a request.
-const MAX_UNDECIDED: usize = 16 << 10;
-/// Bursts of an old connection that may look like nothing before it is left alone.
+/// Bursts that may look like nothing before a connection whose beginning was not understood is left alone.
 const MAX_MISSES: u8 = 16;
+/// A guess that turned out to be wrong counts for so many.
+const MISGUESS: u8 = 4;
 
-enum State {
+pub(super) enum State {
     /// Who asks is not known yet; the bytes of the burst that may tell.
     Undecided {
         held: Vec<u8>,
         dir: Direction,
         ts_ns: u64,
-        misses: u8,
         /// The burst is of HTTP/2's frames so far, which do not say who asks.
         frames: bool,
     },
@@ -30,12 +29,16 @@ enum State {
     Http1(Box<http1::Connection>),
     /// HTTP/2.
     Http2(Box<http2::Connection>),
+    /// Another protocol.
+    Other(&'static Spoken, Box<dyn Parser + Send>),
 }
 
 /// A connection, and what is known of its two streams.
 pub(super) struct Conn {
     pub(super) info: ConnInfo,
-    state: State,
+    pub(super) state: State,
+    /// Bursts that looked like nothing.
+    misses: u8,
     /// Who used it last, as of `Processes::epoch`. What is passed on may be a process's before it.
     pub(super) tgid: u32,
     pub(super) key: u64,
@@ -49,7 +52,7 @@ pub(super) struct Conn {
     pub(super) listed: bool,
     last: Option<Direction>,
     pub(super) last_ns: u64,
-    old: bool,
+    pub(super) old: bool,
     /// `tgid` ended.
     pub(super) exiting: bool,
     /// What the verdict says of this connection.
@@ -76,7 +79,17 @@ pub(super) fn within(info: &ConnInfo, id: u64) -> u64 {
 }
 
 impl State {
-    fn http2(parser: http2::Connection) -> Self {
+    /// Nothing that was said so far tells who asks.
+    fn undecided(ts_ns: u64) -> Self {
+        Self::Undecided {
+            held: Vec::new(),
+            dir: Direction::Recv,
+            ts_ns,
+            frames: false,
+        }
+    }
+
+    pub(super) fn http2(parser: http2::Connection) -> Self {
         Self::Http2(Box::new(parser))
     }
 }
@@ -88,13 +101,8 @@ impl Conn {
             tcp: info.unix_path.is_none() && info.local.address != Address::Unix,
             key: info.process_key,
             info,
-            state: State::Undecided {
-                held: Vec::new(),
-                dir: Direction::Recv,
-                ts_ns,
-                misses: 0,
-                frames: false,
-            },
+            state: State::undecided(ts_ns),
+            misses: 0,
             tgid,
             epoch,
             judged: None,
@@ -110,7 +118,7 @@ impl Conn {
     }
 
     /// The parser, once there is one, and where it puts what it finds.
-    fn speaking<'a>(
+    pub(super) fn speaking<'a>(
         &'a mut self,
         aggregator: &'a mut Aggregator,
     ) -> Option<(&'a mut dyn Parser, ConnSink<'a>)> {
@@ -118,6 +126,7 @@ impl Conn {
             State::Undecided { .. } => return None,
             State::Http1(parser) => &mut **parser,
             State::Http2(parser) => &mut **parser,
+            State::Other(_, parser) => &mut **parser,
         };
         let sink = ConnSink {
             info: &mut self.info,
@@ -133,6 +142,7 @@ impl Conn {
             State::Undecided { .. } => 0,
             State::Http1(parser) => parser.in_flight(),
             State::Http2(parser) => parser.in_flight(),
+            State::Other(_, parser) => parser.in_flight(),
         }
     }
 
@@ -206,13 +216,20 @@ impl Conn {
             State::Http2(parser) => {
                 feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
             }
+            State::Other(_, parser) => {
+                let verdict = feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink);
+                self.guessed(verdict, s.ts_ns)
+            }
             State::Undecided { .. } => {
                 let verdict = decide(self, s, burst, hole, rest, aggregator, processes);
                 // what began with the preface the kernel side has found itself
                 if self.old && matches!(self.state, State::Http2(_)) {
                     http2.push(within(&self.info, s.conn));
                 }
-                verdict
+                match self.state {
+                    State::Other(..) => self.guessed(verdict, s.ts_ns),
+                    _ => verdict,
+                }
             }
         }
     }
@@ -252,6 +269,26 @@ impl Conn {
         verdict
     }
 
+    /// What a parser says of bytes that only looked like its own need not be the last word on the connection.
+    fn guessed(&mut self, verdict: Protocol, ts_ns: u64) -> Protocol {
+        if verdict != Protocol::NotMine {
+            return verdict;
+        }
+        self.state = State::undecided(ts_ns);
+        self.old = true;
+        self.miss(MISGUESS)
+    }
+
+    /// What was said looks like nothing.
+    pub(super) fn miss(&mut self, weight: u8) -> Protocol {
+        self.misses = self.misses.saturating_add(weight);
+        if self.misses > MAX_MISSES {
+            Protocol::NotMine
+        } else {
+            Protocol::Continue
+        }
+    }
+
     /// What is in flight is counted elsewhere, or not at all.
     pub(super) fn forget_pending(&mut self, ts_ns: u64, aggregator: &mut Aggregator) {
         if let Some((parser, mut sink)) = self.speaking(aggregator) {
@@ -259,6 +296,7 @@ impl Conn {
         }
         match &mut self.state {
             State::Http1(parser) => **parser = http1::Connection::new(),
+            State::Other(protocol, parser) => *parser = (protocol.parser)(true),
             State::Undecided { .. } | State::Http2(_) => {} // which knows by itself what it knows no longer
         }
     }
@@ -320,7 +358,9 @@ impl Conn {
             (false, true) => false,
             (true, true) => recv < send,
             (false, false) => match &self.state {
-                State::Http1(_) | State::Http2(_) => self.info.role == Role::Server,
+                State::Http1(_) | State::Http2(_) | State::Other(..) => {
+                    self.info.role == Role::Server
+                }
                 State::Undecided { .. } => {
                     match (self.held[recv].looks_like(), self.held[send].looks_like()) {
                         (Detect::Request, _) | (_, Detect::Response) => true,
@@ -334,7 +374,7 @@ impl Conn {
 }
 
 /// The sink of one connection: adds the connection to what a parser says.
-struct ConnSink<'a> {
+pub(super) struct ConnSink<'a> {
     info: &'a mut ConnInfo,
     aggregator: &'a mut Aggregator,
     allowed: bool,
@@ -387,7 +427,7 @@ impl Sink for UpgradeSink<'_> {
     }
 }
 
-fn side(role: Role, dir: Direction) -> Side {
+pub(super) fn side(role: Role, dir: Direction) -> Side {
     match (role, dir) {
         (Role::Server, Direction::Recv) | (Role::Client, Direction::Send) => Side::Request,
         _ => Side::Response,
@@ -408,7 +448,7 @@ pub(super) fn allowed(processes: &Processes, info: &ConnInfo) -> bool {
 }
 
 #[inline(always)]
-fn feed<P: Parser + ?Sized>(
+pub(super) fn feed<P: Parser + ?Sized>(
     parser: &mut P,
     side: Side,
     ts_ns: u64,
@@ -428,110 +468,4 @@ fn feed<P: Parser + ?Sized>(
         verdict = parser.feed(side, ts_ns, Input::Gap(rest), sink);
     }
     verdict
-}
-
-/// Who asks on this connection? Whoever speaks first on a new one; on an old one whoever sends what is
-/// certainly a request (or the other, if it is a response), at the start of a burst.
-fn decide(
-    conn: &mut Conn,
-    s: &Segment<'_>,
-    burst: bool,
-    hole: u64,
-    rest: u64,
-    aggregator: &mut Aggregator,
-    processes: &Processes,
-) -> Protocol {
-    let State::Undecided {
-        held,
-        dir,
-        ts_ns,
-        misses,
-        frames: of_frames,
-    } = &mut conn.state
-    else {
-        return Protocol::Continue;
-    };
-    let mut before = Vec::new();
-    let middle = !burst && held.is_empty();
-    if burst {
-        before = std::mem::take(held);
-        (*dir, *ts_ns) = (s.dir, s.ts_ns);
-    } else if middle && !*of_frames {
-        return Protocol::Continue; // the middle of a burst that began like nothing
-    }
-    *of_frames = false;
-    let whole;
-    let bytes = if held.is_empty() {
-        s.data
-    } else {
-        held.extend_from_slice(s.data);
-        whole = std::mem::take(held);
-        &whole[..]
-    };
-    let (looks, frames) = match (hole, middle) {
-        (0, false) => (http1::detect(bytes), http2::detect(bytes)),
-        (0, true) => (Detect::No, http2::detect(bytes)),
-        _ => (Detect::No, http2::Detect::No), // what is missing may have been the first of it
-    };
-    let other = s.dir.other();
-    let began = *ts_ns;
-    let (asks, state) = match (conn.old, looks, frames) {
-        (_, _, http2::Detect::More) if rest == 0 => {
-            *held = bytes.to_vec();
-            return Protocol::Continue;
-        }
-        (false, _, http2::Detect::Request) => (s.dir, State::http2(http2::Connection::new())),
-        // a server need not wait for the client's preface
-        (false, _, http2::Detect::Settings) => (other, State::http2(http2::Connection::new())),
-        (false, _, _) | (true, Detect::Request, _) => (s.dir, State::Http1(Box::default())),
-        (true, Detect::Response, _) => (other, State::Http1(Box::default())),
-        (true, _, http2::Detect::Request) => (s.dir, State::http2(http2::Connection::old())),
-        (true, _, http2::Detect::Response) => (other, State::http2(http2::Connection::old())),
-        (true, _, http2::Detect::Settings | http2::Detect::Either) => {
-            *of_frames = true; // soon somebody asks
-            return Protocol::Continue;
-        }
-        (true, _, http2::Detect::No) if middle => return Protocol::Continue,
-        (true, Detect::More, _) if rest == 0 && bytes.len() <= MAX_UNDECIDED => {
-            *held = bytes.to_vec();
-            return Protocol::Continue;
-        }
-        (true, _, _) => {
-            *misses = misses.saturating_add(1);
-            return if *misses > MAX_MISSES {
-                Protocol::NotMine
-            } else {
-                Protocol::Continue
-            };
-        }
-    };
-    conn.info.role = if asks == Direction::Recv {
-        Role::Server
-    } else {
-        Role::Client
-    };
-    conn.allowed = allowed(processes, &conn.info);
-    conn.state = state;
-    let side = side(conn.info.role, s.dir);
-    let Some((parser, mut sink)) = conn.speaking(aggregator) else {
-        return Protocol::Continue;
-    };
-    let begun = http2::detect(&before) == http2::Detect::More;
-    if begun && frames == http2::Detect::Settings {
-        // the server spoke while the preface came
-        parser.feed(Side::Request, began, Input::Data(&before), &mut sink);
-    }
-    // the first byte's time counts, also where it came in an earlier piece; but not that of HTTP/2's preface
-    let earlier = match frames {
-        http2::Detect::Request => 0,
-        _ => bytes.len().saturating_sub(s.data.len()),
-    };
-    let (first, later) = bytes.split_at(earlier);
-    if !first.is_empty() {
-        let verdict = parser.feed(side, began, Input::Data(first), &mut sink);
-        if verdict != Protocol::Continue {
-            return verdict;
-        }
-    }
-    feed(parser, side, s.ts_ns, hole, later, rest, &mut sink)
 }

@@ -2,6 +2,7 @@
 //! with the official proto types.
 
 mod accounts;
+mod calls;
 mod metrics;
 mod rpc;
 mod spans;

@@ -180,5 +180,5 @@ pub fn balanced(aggregator: &Aggregator) {
 }
 
 pub fn series(aggregator: &mut Aggregator) -> Vec<HttpSeries> {
-    aggregator.read_http_series()
+    aggregator.read_series().0
 }

@@ -256,7 +256,7 @@ impl Machine {
 
     /// Exchanges in metrics.
     pub fn counted(&mut self) -> u64 {
-        let series = self.streams.aggregator.read_http_series();
+        let series = self.streams.aggregator.read_series().0;
         series.iter().map(|s| s.duration.count).sum()
     }
 
