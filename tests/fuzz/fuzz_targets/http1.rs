@@ -31,7 +31,6 @@ impl Sink for Record {
             detail,
         } = exchange;
         assert!(start_ns <= end_ns);
-        #[allow(irrefutable_let_patterns)] // more protocols will come
         if let Detail::Http(http) = detail {
             self.log
                 .push(format!("{start_ns} {end_ns} {error:?} {http:?}"));

@@ -41,7 +41,6 @@ impl Sink for Record {
             detail,
         } = exchange;
         assert!(start_ns <= end_ns);
-        #[allow(irrefutable_let_patterns)] // more protocols will come
         if let Detail::Http(http) = detail {
             if http.grpc.is_none() {
                 self.ends(http.method);
