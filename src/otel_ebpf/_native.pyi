@@ -113,7 +113,7 @@ class CallSeries(NamedTuple):
     """One series of calls of databases, brokers and resolvers."""
 
     process_key: int
-    area: Literal["db", "messaging", "dns"]
+    area: Literal["db", "messaging", "dns", "object_store"]
     role: Literal["server", "client"]
     system: str
     name: str  # of its spans; "" in the overflow series

@@ -14,6 +14,7 @@ mod lines;
 mod messaging;
 mod origin;
 mod process;
+mod products;
 mod queue;
 mod records;
 mod rpc;
@@ -259,6 +260,9 @@ impl Aggregator {
             );
         }
 
+        if let (Some(product), Role::Client) = (http.product, conn.role) {
+            return self.on_top(conn, exchange, http, &target, product);
+        }
         let start_unix_ns = exchange
             .start_ns
             .saturating_add_signed(self.boot_to_unix_ns);

@@ -4,10 +4,12 @@
 mod db;
 mod dns;
 mod messaging;
+mod product;
 
 pub use db::{Db, DbSystem, Query};
 pub use dns::Dns;
 pub use messaging::{Carried, Messaging, MessagingSystem, OperationType};
+pub use product::Product;
 
 /// Which half of an exchange the bytes belong to, whoever observed them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +237,8 @@ pub struct Http<'a> {
     pub response_body_bytes: u64,
     /// Set for gRPC calls.
     pub grpc: Option<Grpc>,
+    /// What the server is, where its response says so.
+    pub product: Option<Product>,
 }
 
 /// Where a parser puts what it finds.

@@ -141,6 +141,7 @@ _DNS: Final[Metrics] = {
     ),
 }
 
-AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS}
+# AWS' conventions make a call of the SDK a remote procedure call.
+AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS, "object_store": GRPC.metrics}
 
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC)}

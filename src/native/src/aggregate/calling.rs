@@ -23,15 +23,15 @@ pub fn put_server<'a>(slots: &mut Slots<'a>, server: Option<&'a Origin>) {
 }
 
 /// What is said of a call besides what metric and span share.
-struct Besides<'a> {
+pub struct Besides<'a> {
     /// Attributes of the span alone.
-    own: Slots<'a>,
-    parent: Carried<'a>,
-    links: &'a [Carried<'a>],
+    pub own: Slots<'a>,
+    pub parent: Carried<'a>,
+    pub links: &'a [Carried<'a>],
     /// For lines: what was asked, how it was answered, bytes each way.
-    query: &'a [u8],
-    code: &'a [u8],
-    bytes: [u64; 2],
+    pub query: &'a [u8],
+    pub code: &'a [u8],
+    pub bytes: [u64; 2],
 }
 
 impl Aggregator {
@@ -112,7 +112,8 @@ impl Aggregator {
         conn.cache.origin = Some(origin);
     }
 
-    fn count(
+    /// Counts it, and makes its span and its line.
+    pub(super) fn count(
         &mut self,
         conn: &mut ConnInfo,
         exchange: &Exchange<'_>,

@@ -24,10 +24,11 @@ pub enum Area {
     Db = 0,
     Messaging = 1,
     Dns = 2,
+    ObjectStore = 3,
 }
 
 impl Area {
-    const COUNT: usize = 3;
+    const COUNT: usize = 4;
 
     /// As in src/otel_ebpf/protocols/registry.py.
     pub fn as_str(self) -> &'static str {
@@ -35,6 +36,7 @@ impl Area {
             Self::Db => "db",
             Self::Messaging => "messaging",
             Self::Dns => "dns",
+            Self::ObjectStore => "object_store",
         }
     }
 
@@ -42,7 +44,7 @@ impl Area {
     fn bounds(self) -> &'static [u64] {
         match self {
             Self::Db => &DB_BOUNDS_NS,
-            Self::Messaging | Self::Dns => &super::series::BOUNDS_NS,
+            Self::Messaging | Self::Dns | Self::ObjectStore => &super::series::BOUNDS_NS,
         }
     }
 }

@@ -96,7 +96,7 @@ pub struct HttpSeries {
 pub struct CallSeries {
     /// Whose.
     pub process_key: u64,
-    /// "db", "messaging" or "dns".
+    /// "db", "messaging", "dns" or "object_store".
     pub area: &'static str,
     /// Which end of the connection the process is.
     pub role: Role,

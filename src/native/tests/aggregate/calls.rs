@@ -3,8 +3,8 @@
 use _native::aggregate::{Aggregator, CallSeries, Owned};
 use _native::conn::ConnInfo;
 use _native::exchange::{
-    Carried, Db, DbSystem, Detail, Dns, ErrorKind, Exchange, Messaging, MessagingSystem,
-    OperationType, Query, Role, Which,
+    Carried, Db, DbSystem, Detail, Dns, ErrorKind, Exchange, Http, Messaging, MessagingSystem,
+    OperationType, Product, Query, Role, Which,
 };
 use opentelemetry_proto::tonic::trace::v1::{status::StatusCode, Span};
 
@@ -307,4 +307,82 @@ fn what_is_given_up_is_seen_and_dropped() {
     a.abandoned(&mut conn(7, Role::Client), Which::Untold);
     assert_eq!(count(&a, "spans.dropped.lost"), 1);
     balanced(&a);
+}
+
+/// A request to a product, as its client's span and series of calls, with what HTTP's metrics have of it.
+fn on_http(http: Http<'_>) -> (Span, CallSeries, u64) {
+    let mut a = aggregator(|_| {});
+    send(&mut a, &mut conn(7, Role::Client), http);
+    balanced(&a);
+    assert_eq!(count(&a, "requests.seen"), 1);
+    let mut spans = spans(&mut a);
+    assert_eq!(spans.len(), 1);
+    let (http, mut calls) = a.read_series();
+    (spans.remove(0), calls.remove(0), http[0].duration.count)
+}
+
+#[test]
+fn elasticsearch_is_a_database_on_http() {
+    let (span, series, requests) = on_http(Http {
+        method: b"POST",
+        host: Some(b"es:9200"),
+        status: Some(404),
+        product: Some(Product::Elasticsearch),
+        ..get("/shop/_doc/42?token=secret")
+    });
+    assert_eq!((&*span.name, span.kind, requests), ("index shop", 3, 1));
+    expect(
+        &span,
+        &[
+            ("db.system.name", "elasticsearch"),
+            ("db.operation.name", "index"),
+            ("db.collection.name", "shop"),
+            ("db.operation.parameter.index", "shop"),
+            ("db.operation.parameter.id", "42"),
+            ("db.response.status_code", "404"),
+            ("error.type", "404"),
+            ("http.request.method", "POST"),
+            ("url.full", "http://es:9200/shop/_doc/42?token=REDACTED"),
+            ("server.address", "es"),
+            ("server.port", "9200"),
+            ("network.peer.address", "10.0.0.1"),
+            ("network.peer.port", "8080"),
+        ],
+    );
+    assert_eq!((series.area, series.system), ("db", "elasticsearch"));
+    assert_eq!(text(&series, "db.operation.parameter.id"), None);
+}
+
+#[test]
+fn s3_is_a_call_of_the_sdk() {
+    let (span, series, requests) = on_http(Http {
+        method: b"PUT",
+        host: Some(b"shop.s3.eu-west-1.amazonaws.com"),
+        product: Some(Product::S3),
+        ..get("/a/b.png")
+    });
+    assert_eq!((&*span.name, requests), ("S3.PutObject", 1));
+    let attributes = attributes(&span);
+    for (name, value) in [
+        ("rpc.system", "aws-api"),
+        ("rpc.service", "S3"),
+        ("rpc.method", "PutObject"),
+        ("aws.s3.bucket", "shop"),
+        ("aws.s3.key", "a/b.png"),
+    ] {
+        assert_eq!(attributes[name], value, "{name}");
+    }
+    assert_eq!(series.area, "object_store");
+}
+
+#[test]
+fn a_server_that_is_a_product_serves_http() {
+    let mut a = aggregator(|_| {});
+    let http = Http {
+        product: Some(Product::Elasticsearch),
+        ..get("/shop/_search")
+    };
+    send(&mut a, &mut conn(7, Role::Server), http);
+    assert_eq!(spans(&mut a)[0].name, "GET /shop/_search");
+    assert!(a.read_series().1.is_empty());
 }

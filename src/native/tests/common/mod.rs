@@ -7,7 +7,7 @@ mod frames;
 pub mod random;
 
 use _native::exchange::{
-    Detail, End, Exchange, Grpc, HttpVersion, Input, Parser, Side, Sink, Verdict, Which,
+    Detail, End, Exchange, Grpc, HttpVersion, Input, Parser, Product, Side, Sink, Verdict, Which,
 };
 use _native::protocols::{http1, http2};
 use frames::{Deflater, Frame};
@@ -140,6 +140,7 @@ pub struct Expected {
     #[serde(default)]
     response_body_bytes: u64,
     version: Option<String>,
+    product: Option<String>,
     host: Option<Text>,
     user_agent: Option<Text>,
     forwarded_for: Option<Text>,
@@ -265,6 +266,7 @@ pub struct Seen {
     pub request_body_bytes: u64,
     pub response_body_bytes: u64,
     pub grpc: Option<Grpc>,
+    pub product: Option<Product>,
     /// Of protocols that are not HTTP; then the rest is empty.
     pub call: calls::Facts,
 }
@@ -334,6 +336,7 @@ impl Sink for Record {
             request_body_bytes: http.request_body_bytes,
             response_body_bytes: http.response_body_bytes,
             grpc: http.grpc,
+            product: http.product,
             call: calls::Facts::new(),
         });
     }
@@ -562,6 +565,10 @@ impl Expected {
         let call = self.call.as_ref();
         let call = call.map(|facts| facts.iter().map(|(k, v)| (k.clone(), text(&v.alone()))));
         calls::check(call.into_iter().flatten().collect(), &seen.call, context);
+        if let Some(product) = &self.product {
+            let seen = seen.product.map(|product| format!("{product:?}"));
+            assert_eq!(seen.as_ref(), Some(product), "product, {context}");
+        }
         if let Some(version) = &self.version {
             assert_eq!(seen.version, version, "version, {context}");
         }

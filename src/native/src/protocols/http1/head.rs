@@ -12,7 +12,7 @@ use super::framing::Framing;
 use super::known::KnownHeaders;
 use super::lines::{first_block, LineStarts, BLOCK};
 use super::start_line::{request_line, status_line};
-use crate::exchange::HttpVersion;
+use crate::exchange::{HttpVersion, Product};
 use crate::protocols::forwarded;
 use memchr::memchr;
 
@@ -118,6 +118,22 @@ impl Request {
     }
 }
 
+/// What a response's head says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Response {
+    pub status: u16,
+    pub framing: Framing,
+    pub product: Option<Product>,
+}
+
+impl Response {
+    pub(super) const NONE: Self = Self {
+        status: 0,
+        framing: Framing::NONE,
+        product: None,
+    };
+}
+
 /// What came of looking at bytes where a head starts.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Parsed {
@@ -216,9 +232,9 @@ fn first_only(span: &mut Span, value: Span) {
     }
 }
 
-/// Parses a response's head at the start of `bytes` into `status` and `framing`, which is `NONE` before; as above.
+/// Parses a response's head at the start of `bytes` into `response`, which is `NONE` before; as above.
 #[inline(never)]
-pub(super) fn response(bytes: &[u8], status: &mut u16, framing: &mut Framing) -> Parsed {
+pub(super) fn response(bytes: &[u8], response: &mut Response) -> Parsed {
     let bytes = &bytes[..bytes.len().min(MAX_HEAD)];
     let mut short = None;
     let mut lines = HeaderLines::new(bytes, first_block(bytes, &mut short), &OF_RESPONSE);
@@ -226,9 +242,10 @@ pub(super) fn response(bytes: &[u8], status: &mut u16, framing: &mut Framing) ->
         return Parsed::More;
     };
     match bytes.get(..end - 1).and_then(status_line) {
-        Some(code) => *status = code,
+        Some(code) => response.status = code,
         None => return Parsed::Bad,
     }
+    let framing = &mut response.framing;
     while let Some((at, first)) = lines.next() {
         match first | 0x20 {
             b'c' if lines.is(at, b"content-length") => match lines.number(at, 14) {
@@ -236,10 +253,27 @@ pub(super) fn response(bytes: &[u8], status: &mut u16, framing: &mut Framing) ->
                 _ => framing.add_length(lines.value(at, 14)),
             },
             b't' if lines.is(at, b"transfer-encoding") => framing.add_coding(lines.value(at, 17)),
+            b'x' => {
+                response.product = response.product.or_else(|| product(&bytes[at..]));
+            }
             _ => {}
         }
     }
     lines.length.map_or(Parsed::More, Parsed::Whole)
+}
+
+/// Longest name of a header that tells of a product.
+const LONGEST_NAME: usize = 24;
+
+/// What the header line at the start of `bytes` says of the server.
+#[cold]
+fn product(bytes: &[u8]) -> Option<Product> {
+    let name = bytes.get(..memchr(b':', bytes.get(..=LONGEST_NAME)?)?)?;
+    let mut lower = [0; LONGEST_NAME];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    Product::of_header(lower)
 }
 
 /// All values of a repeated tracestate, joined as RFC 9110, 5.3 has it, appended to `text`.
@@ -275,7 +309,7 @@ const fn stops(wanted: &[u8]) -> [bool; 256] {
 }
 
 static OF_REQUEST: [bool; 256] = stops(b"huctxfe");
-static OF_RESPONSE: [bool; 256] = stops(b"ct");
+static OF_RESPONSE: [bool; 256] = stops(b"ctx");
 static OF_TRACESTATE: [bool; 256] = stops(b"t");
 
 /// Iterates over the starts of a head's header lines, of those that may be wanted, and their first bytes.

@@ -4,7 +4,7 @@
 //! response's date included, is found by comparing bytes, which costs a tenth of parsing them.
 
 use super::framing::Framing;
-use super::head::{Request, Span};
+use super::head::{Request, Response, Span};
 
 /// Longer ones are not kept.
 const MAX_KNOWN: usize = 512;
@@ -13,35 +13,33 @@ const MAX_KNOWN: usize = 512;
 #[derive(Debug)]
 pub(super) struct KnownResponse {
     head: Vec<u8>,
-    status: u16,
-    framing: Framing,
+    response: Response,
 }
 
 impl Default for KnownResponse {
     fn default() -> Self {
         Self {
             head: Vec::new(),
-            status: 0,
-            framing: Framing::NONE,
+            response: Response::NONE,
         }
     }
 }
 
 impl KnownResponse {
-    /// Its length, status and framing if `bytes` begin with it. What follows a whole head has no part in it.
+    /// Its length and what it says if `bytes` begin with it. What follows a whole head has no part in it.
     #[inline(always)]
-    pub(super) fn find(&self, bytes: &[u8]) -> Option<(usize, u16, Framing)> {
+    pub(super) fn find(&self, bytes: &[u8]) -> Option<(usize, Response)> {
         let len = self.head.len();
-        (len > 0 && bytes.get(..len)? == self.head).then_some((len, self.status, self.framing))
+        (len > 0 && bytes.get(..len)? == self.head).then_some((len, self.response))
     }
 
     /// Instead of what was known before.
     #[inline(always)]
-    pub(super) fn keep(&mut self, head: &[u8], status: u16, framing: Framing) {
+    pub(super) fn keep(&mut self, head: &[u8], response: Response) {
         if head.len() <= MAX_KNOWN {
             self.head.clear();
             self.head.extend_from_slice(head);
-            (self.status, self.framing) = (status, framing);
+            self.response = response;
         }
     }
 

@@ -39,7 +39,9 @@ mod responses;
 mod scan;
 mod start_line;
 
-use crate::exchange::{End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict, Which};
+use crate::exchange::{
+    End, ErrorKind, Exchange, Input, Parser, Product, Side, Sink, Verdict, Which,
+};
 use body::Body;
 use pending::{rest, Outcome, Work};
 use scan::HeadScan;
@@ -70,10 +72,11 @@ pub struct Connection {
     work: Option<Box<Work>>,
     request: RequestSide,
     response: ResponseSide,
-    /// Of the response under way: body bytes so far, when its last piece came, its status.
+    /// Of the response under way: body bytes so far, when its last piece came, its status, who says so.
     response_body_bytes: u64,
     response_end_ns: u64,
     status: u16,
+    product: Option<Product>,
     /// The response under way answers the oldest request in flight; else nobody saw its request.
     matched: bool,
     /// The body under way is that of the newest request in flight (else its request is already answered).
@@ -154,6 +157,7 @@ impl Connection {
             response_body_bytes: 0,
             response_end_ns: 0,
             status: 0,
+            product: None,
             matched: false,
             receiving: false,
             body_begun: false,
@@ -179,6 +183,7 @@ impl Connection {
             status: Some(self.status),
             body_bytes: self.response_body_bytes,
             error,
+            product: self.product,
         };
         self.finish(outcome, sink);
     }
@@ -241,6 +246,7 @@ impl Connection {
                     status: None,
                     body_bytes: 0,
                     error: Some(error),
+                    product: None,
                 },
                 sink,
             );

@@ -10,7 +10,7 @@
 
 use super::head::{self, Method, Request, Span};
 use super::known::{KnownHeaders, KnownResponse};
-use crate::exchange::{Detail, ErrorKind, Exchange, Http};
+use crate::exchange::{Detail, ErrorKind, Exchange, Http, Product};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
@@ -201,6 +201,7 @@ impl Work {
             user_agent: request.user_agent.of(text),
             request_body_bytes: pending.body_bytes,
             response_body_bytes: outcome.body_bytes,
+            product: outcome.product,
             ..Http::default()
         };
         let exchange = |http| Exchange {
@@ -264,6 +265,7 @@ pub(super) struct Outcome {
     pub status: Option<u16>,
     pub body_bytes: u64,
     pub error: Option<ErrorKind>,
+    pub product: Option<Product>,
 }
 
 /// Works that no connection has. The last one to come back is nearly always the next to go.
@@ -359,6 +361,7 @@ mod tests {
             status: None,
             body_bytes: 0,
             error: None,
+            product: None,
         };
         let left = work.finish(outcome, |exchange| {
             let Detail::Http(http) = &exchange.detail else {

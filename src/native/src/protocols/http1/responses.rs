@@ -1,8 +1,8 @@
 //! The response side: finds responses and answers the oldest request in flight with them.
 
 use super::body::{Body, Outcome as BodyOutcome};
-use super::framing::{Extent, Framing};
-use super::head::{self, Method, Parsed};
+use super::framing::Extent;
+use super::head::{self, Method, Parsed, Response};
 use super::pending::{work, Outcome};
 use super::scan::{self, HeadScan, Scan};
 use super::{skip_line_ends, Connection, ResponseSide};
@@ -62,16 +62,16 @@ impl Connection {
         }
         let work = self.work.as_ref();
         let known = work.and_then(|work| work.known_response.find(bytes));
-        let (len, status, framing) = match known {
+        let (len, response) = match known {
             Some(known) => known,
             None => {
-                let (mut status, mut framing) = (0, Framing::NONE);
-                match head::response(bytes, &mut status, &mut framing) {
+                let mut response = Response::NONE;
+                match head::response(bytes, &mut response) {
                     Parsed::Whole(len) => {
                         if let Some(work) = &mut self.work {
-                            work.known_response.keep(&bytes[..len], status, framing);
+                            work.known_response.keep(&bytes[..len], response);
                         }
-                        (len, status, framing)
+                        (len, response)
                     }
                     Parsed::More => {
                         self.response = ResponseSide::Head {
@@ -87,7 +87,7 @@ impl Connection {
             }
         };
         let rest = &bytes[len..];
-        let used = self.answer(ts_ns, status, &framing, rest.len(), sink)?;
+        let used = self.answer(ts_ns, &response, rest.len(), sink)?;
         ControlFlow::Continue(&rest[used..])
     }
 
@@ -109,13 +109,13 @@ impl Connection {
                     }
                     Scan::End(used) => {
                         bytes = &bytes[used..];
-                        let (mut status, mut framing) = (0, Framing::NONE);
-                        let parsed = head::response(&work.response_head, &mut status, &mut framing);
+                        let mut response = Response::NONE;
+                        let parsed = head::response(&work.response_head, &mut response);
                         work.response_head.clear();
                         let Parsed::Whole(_) = parsed else {
                             return ControlFlow::Break(Verdict::NotMine);
                         };
-                        let used = self.answer(ts_ns, status, &framing, bytes.len(), sink)?;
+                        let used = self.answer(ts_ns, &response, bytes.len(), sink)?;
                         bytes = &bytes[used..];
                     }
                     Scan::TooLong if scan.started() => {
@@ -195,8 +195,11 @@ impl Connection {
     fn answer(
         &mut self,
         ts_ns: u64,
-        status: u16,
-        framing: &Framing,
+        &Response {
+            status,
+            framing,
+            product,
+        }: &Response,
         available: usize,
         sink: &mut dyn Sink,
     ) -> ControlFlow<Verdict, usize> {
@@ -207,6 +210,7 @@ impl Connection {
         }
         self.matched = method.is_some();
         self.status = status;
+        self.product = product;
         self.response_body_bytes = 0;
         self.response_end_ns = ts_ns;
         if status == 101 || method == Some(Method::Connect) && (200..300).contains(&status) {
@@ -267,6 +271,7 @@ impl Connection {
                     status,
                     body_bytes,
                     error: Some(ErrorKind::InvalidResponse),
+                    product: None,
                 },
                 sink,
             );

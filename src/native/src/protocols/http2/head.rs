@@ -1,6 +1,6 @@
 //! What is kept of header fields: RFC 9113, 8.3, and the fields that name a request, its parents and its kind.
 
-use crate::exchange::Http;
+use crate::exchange::{Http, Product};
 use crate::protocols::forwarded;
 
 /// Bytes of a request's fields that are kept together; what does not fit is left out, not cut.
@@ -227,6 +227,7 @@ pub(super) struct Response {
     pub status: u16,
     pub kind: Content,
     pub grpc_status: Option<u8>,
+    pub product: Option<Product>,
     /// Some field was not known.
     pub unknown: bool,
 }
@@ -239,6 +240,7 @@ impl Response {
             b"content-type" => self.kind = Content::of(value),
             b"grpc-status" => self.grpc_status = Some(grpc_status(value)),
             b"" => self.unknown = true,
+            [b'x', ..] => self.product = self.product.or(Product::of_header(name)),
             _ => {}
         }
     }

@@ -98,6 +98,7 @@ impl Stream {
             known.kind = block.kind;
         }
         known.grpc_status = block.grpc_status.or(known.grpc_status);
+        known.product = known.product.or(block.product);
         known.unknown |= block.unknown;
     }
 
@@ -133,6 +134,7 @@ impl Stream {
                 request_messages: self.messages[Side::Request as usize].count(),
                 response_messages: self.messages[Side::Response as usize].count(),
             }),
+            product: self.response.product,
         };
         report(&Exchange {
             start_ns: self.start_ns,
