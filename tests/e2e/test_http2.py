@@ -27,7 +27,7 @@ from tests.testbed.servers import LogLine, Server
 from tests.testbed.telemetry import CLIENT, SERVER, Span
 
 HTTP2 = ("2",)
-WITH_ALL_ROUTES = [name for name in http2.SERVERS if not name.startswith("nghttpd")]
+WITH_ALL_ROUTES = [name for name in http2.SERVERS if not name.startswith("nghttp")]
 PAIRS = [
     *((server, "curl") for server in WITH_ALL_ROUTES),
     *((f"nginx{tls}", client) for tls in ("", "-tls") for client in http2.CLIENTS if client != "curl"),
@@ -142,6 +142,33 @@ def test_padding_and_trailers(
             assert told(side) == logged(log)
             (posted,) = (span for span in side if span.method == "POST")
             assert posted.attributes["http.request.body.size"] == 50_000
+
+
+@pytest.mark.parametrize("at_once", [1, 50])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_proxy_is_seen_on_all_four_sides(
+    agent: Agent, serve2: Serve, tag: str, encrypted: bool, at_once: int
+) -> None:
+    """curl asks nghttpx, which asks nginx: each stream is a request of its own to each of them."""
+    server = reach(serve2, "nghttpx-tls" if encrypted else "nghttpx", "curl")
+    assert server.upstream
+    paths = ("/items/{}", "/bytes/100000", "/status/404", "/hello", "/status/503")
+    plan = [Ask("GET", f"{paths[n % 5].format(n)}?t={tag}&n={n}") for n in range(100)]
+    done = http2.curl(server, plan, at_once)
+    log = await_log(server, tag, len(plan))
+    behind = await_log(server.upstream, tag, len(plan))
+    assert len(done.answers) == len(log) == len(behind) == len(plan)
+    agent.settle()
+    sides = [
+        (agent.spans([done.pid], CLIENT, tag), log),
+        (agent.spans(server.pids, SERVER, tag), log),
+        (agent.spans(server.pids, CLIENT, tag), behind),
+        (agent.spans(server.upstream.pids, SERVER, tag), behind),
+    ]
+    for spans, its_log in sides:
+        assert_same(spans, its_log)
+        assert told(spans) == logged(its_log)
+        assert {span.attributes["network.protocol.version"] for span in spans} == {"2"}
 
 
 def test_upgrade_from_http1(agent: Agent, serve2: Serve, tag: str) -> None:

@@ -115,6 +115,34 @@ def nghttpd(*options: str, encrypted: bool = False) -> Iterator[Server]:
             yield _Nghttpd("nghttpd", program, "127.0.0.1", port, program.stdout_path, encrypted=encrypted)
 
 
+_NGHTTPX_LOG = (
+    '{"method": "$method", "target": "$path", "status": $status, "body_bytes": $body_bytes_sent, '
+    '"duration_s": $request_time, "version": "$protocol_version"}'
+)
+
+
+@contextmanager
+def nghttpx(*, encrypted: bool = False) -> Iterator[Server]:
+    """nghttp2's proxy in front of nginx, HTTP/2 on both sides; its streams share one connection to nginx."""
+    with nginx() as behind:
+
+        def argv(host: str, port: int) -> list[str | Path]:
+            frontend = f"--frontend={host},{port}" + (";no-tls" if not encrypted else "")
+            options = [
+                "--conf=/dev/null",
+                frontend,
+                f"--backend={behind.host},{behind.port};;proto=h2",
+                "--workers=1",
+                "--no-ocsp",
+            ]
+            options += ["--accesslog-file=/dev/stdout", f"--accesslog-format={_NGHTTPX_LOG}", "--single-process"]
+            return [cache.tool("nghttpx", "nghttp2-proxy"), *options, *reversed(pem(encrypted))]
+
+        with serving("nghttpx", argv, encrypted=encrypted) as server:
+            server.upstream = behind
+            yield server
+
+
 def curl(server: Server, asks: Iterable[Ask], at_once: int = 1, *options: str) -> Done:
     """curl."""
     if at_once > 1:
@@ -153,11 +181,13 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[Server]]] = {
     "hypercorn": hypercorn,
     "rust": rust,
     "nghttpd": nghttpd,
+    "nghttpx": nghttpx,
     "nginx-tls": lambda: nginx(encrypted=True),
     "go-tls": lambda: go(encrypted=True),
     "node-tls": lambda: node(encrypted=True),
     "hypercorn-tls": lambda: hypercorn(encrypted=True),
     "nghttpd-tls": lambda: nghttpd(encrypted=True),
+    "nghttpx-tls": lambda: nghttpx(encrypted=True),
 }
 
 CLIENTS: dict[str, Client] = {"curl": curl, "go": go_client, "node": node_client, "httpx": httpx}
