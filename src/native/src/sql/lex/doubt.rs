@@ -119,9 +119,10 @@ impl Reader<'_> {
 /// Signs that start something else in other dialects.
 fn is_doubtful_sign(rest: &str) -> bool {
     if let Some(inner) = rest.strip_prefix('[') {
-        // An index, or a name in brackets: `[it's]`
-        let inner = inner.split(']').next().unwrap_or_default();
-        return inner.starts_with(|c: char| c.is_alphabetic() || c == '_') && has_quote(inner);
+        // An index, or a name in brackets: `[it's]`, `[a]]'b]`
+        let (inner, behind) = inner.split_once(']').unwrap_or((inner, ""));
+        return inner.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && (has_quote(inner) || behind.starts_with(']'));
     }
     // Comments in MySQL and in CQL
     (rest.starts_with('#') || rest.starts_with("//")) && hides_a_quote(rest)
