@@ -93,6 +93,29 @@ def test_connections_older_than_the_agent(run_agent: RunAgent, encrypted: Serve,
             assert unbound >= 10 if memory else unbound == 0
 
 
+def test_check_says_what_is_attached_right_now(run_agent: RunAgent, encrypted: Serve, tag: str) -> None:
+    server = encrypted("nginx")
+
+    def attached() -> tuple[set[int | None], str]:
+        command = [sys.executable, "-m", "otel_ebpf", "check", "--pid", str(server.program.pid)]
+        report = json.loads(subprocess.run([*command, "-o", "json"], capture_output=True, text=True).stdout)
+        files = [file for file in report["tls"]["files"] if file["result"] == "attachable"]
+        assert {file["implementation"] for file in files} == {"openssl"}
+        text = subprocess.run(command, capture_output=True, text=True).stdout
+        (line,) = (line for line in text.splitlines() if "attached right now" in line)
+        return {file["attached"] for file in files}, line
+
+    with run_agent() as agent:
+        meet(agent, server, clients.curl)
+        places, line = attached()
+        assert places
+        assert 0 not in places
+        assert line.endswith("attached right now: yes")
+    places, line = attached()
+    assert places == {0}
+    assert "attached right now: no" in line
+
+
 def test_nothing_is_lost_to_attaching_and_detaching(run_agent: RunAgent, encrypted: Serve, tag: str) -> None:
     server = encrypted("nginx")
     with load(server) as wrk:

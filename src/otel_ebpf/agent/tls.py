@@ -253,6 +253,11 @@ class TlsProbes:
                 del self._files[where]
 
 
+def probed_offsets(found: Attachment) -> set[int]:
+    """Where the file is probed when it is watched."""
+    return {probe.offset for probe in found.probes if _as_core_wants(probe)}
+
+
 def _as_core_wants(probe: Probe) -> list[tuple[Place, int, str, int | None, bool]]:
     place: Place
     if (call := _CALLS.get(probe.function)) is not None:

@@ -12,7 +12,7 @@ import click
 
 from otel_ebpf.capture.host import Host
 from otel_ebpf.capture.preflight import Finding, Status, preflight
-from otel_ebpf.commands.tls import as_dict, print_report
+from otel_ebpf.commands.tls import as_dict, attached_places, print_report
 from otel_ebpf.discover.tls import TlsReport, describe
 
 _SIGN: dict[Status, tuple[str, str]] = {"pass": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
@@ -43,7 +43,7 @@ def command(output: str, fix: bool, pid: int | None) -> None:
         _print(findings)
         if report:
             click.echo()
-            print_report(report)
+            print_report(report, attached_places(report))
     if worst == "fail":
         raise click.exceptions.Exit(1)
 
@@ -61,7 +61,7 @@ def _as_dict(finding: Finding) -> dict[str, str]:
 
 
 def _tls(report: TlsReport | None) -> dict[str, object]:
-    return {"tls": as_dict(report)} if report else {}
+    return {"tls": as_dict(report, attached_places(report))} if report else {}
 
 
 def _print(findings: list[Finding]) -> None:
