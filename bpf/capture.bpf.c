@@ -138,18 +138,18 @@ __noinline int emit_close(struct conn *c, struct op *o, __u32 how, int err)
 }
 
 /* Moves the stream on by this operation; bytes that no hook saw become a hole before it. */
-static __always_inline void advance(struct conn *c, struct op *o, struct sock *sk, int ret)
+static __always_inline void advance(struct conn *c, struct op *o, struct sock *sk, int ret, const int dir)
 {
-	struct half *h = &c->half[o->dir & 1], *other = &c->half[(o->dir + 1) & 1];
+	struct half *h = &c->half[dir], *other = &c->half[!dir];
 	struct tcp_sock *tp = c->tcp ? bpf_skc_to_tcp_sock(sk) : NULL;
 
 	if (tp) {
 		/* a FIN that was read, perhaps in this very operation, counts as a byte */
 		bool fin = sk->sk_shutdown & RCV_SHUTDOWN && tp->copied_seq == tp->rcv_nxt;
 		__u32 received = tp->copied_seq - fin, written = tp->write_seq;
-		__u32 end = o->dir == DIR_RECV ? received : written;
+		__u32 end = dir == DIR_RECV ? received : written;
 		__s32 hole = end - ret - h->seq;
-		__s32 ahead = (o->dir == DIR_RECV ? written : received) - other->seq;
+		__s32 ahead = (dir == DIR_RECV ? written : received) - other->seq;
 
 		if (hole > 0) {
 			h->off += hole;
@@ -163,19 +163,19 @@ static __always_inline void advance(struct conn *c, struct op *o, struct sock *s
 }
 
 /* The other side had the word before: what was being followed this way may be over. */
-static __always_inline void begin_burst(struct conn *c, struct op *o)
+static __always_inline void begin_burst(struct conn *c, struct op *o, int dir)
 {
-	struct half *h = &c->half[o->dir & 1];
+	struct half *h = &c->half[dir & 1];
 
-	c->last_dir = o->dir + 1;
+	c->last_dir = dir + 1;
 	o->burst_start = true;
 	h->burst_ts = o->ts;
 	h->burst_cap = 0;
 	h->tail = 0;
 	h->body = BODY_NONE;
 	h->framing = 0;
-	if (c->response_dir && c->response_dir != o->dir + 1) { /* a new request, or more of a body */
-		c->half[(o->dir + 1) & 1].body_left = 0;	/* a HEAD's Content-Length, say */
+	if (c->response_dir && c->response_dir != dir + 1) { /* a new request, or more of a body */
+		c->half[(dir + 1) & 1].body_left = 0;	/* a HEAD's Content-Length, say */
 		if (!h->body_left) {
 			c->broken = false;
 			c->muted = false;
@@ -184,12 +184,12 @@ static __always_inline void begin_burst(struct conn *c, struct op *o)
 }
 
 /* A burst begins or goes on. False: this operation is of an exchange that is not told any longer. */
-static __always_inline bool follow_burst(struct conn *c, struct op *o)
+static __always_inline bool follow_burst(struct conn *c, struct op *o, int dir)
 {
-	if (c->last_dir != o->dir + 1)
-		begin_burst(c, o);
+	if (c->last_dir != dir + 1)
+		begin_burst(c, o, dir);
 	else
-		o->burst_start = c->half[o->dir & 1].burst_cap == 0;
+		o->burst_start = c->half[dir & 1].burst_cap == 0;
 	return !c->muted && (!c->broken || o->burst_start);
 }
 
@@ -228,9 +228,9 @@ static __always_inline int on_retry(struct sock *sk, int dir)
 }
 
 /* To user space, as much of it as is wanted. */
-static __always_inline int carry(struct conn *c, struct op *o, int len)
+static __always_inline int carry(struct conn *c, struct op *o, int len, int dir)
 {
-	struct half *h = &c->half[o->dir & 1];
+	struct half *h = &c->half[dir & 1];
 
 	if (c->broken) {
 		int status = response_status(c, o);
@@ -254,19 +254,18 @@ static __always_inline int on_ciphertext(struct conn *c, struct op *o, struct so
 	return 0;
 }
 
-static __always_inline int on_operation(struct sock *sk, int ret, int flags, int dir)
+static __always_inline int on_operation(struct sock *sk, int ret, int flags, const int dir)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct left_alone *left = left_last();
 	struct op o = {.dir = dir};
-	struct left_alone *left;
 	struct conn *c;
 
+	if (!left || is_left_alone(left, task))
+		return 0;
 	if (ret <= 0 && is_retry(ret))
 		return on_retry(sk, dir);
 	o.tgid = task->tgid;
-	left = left_last();
-	if (!left || is_left_alone(left, task))
-		return 0;
 	if (!is_stream(sk))
 		return 0;
 	if (dir == DIR_RECV && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
@@ -290,17 +289,17 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		return 0;
 	}
 	c->ops++;
-	if (c->tls != TLS_YES && is_stranger(c, c->id)) {
+	if (look_up_stranger(c) && c->tls != TLS_YES && is_stranger(c, c->id)) {
 		c->state = CONN_IGNORED;
 		return 0;
 	}
 	o.ts = bpf_ktime_get_boot_ns();
 	if (ret <= 0)
 		return on_no_bytes(c, &o, sk, ret);
-	advance(c, &o, sk, ret);
+	advance(c, &o, sk, ret, dir);
 	if (c->tls == TLS_YES)
 		return on_ciphertext(c, &o, sk, task);
-	if (!c->http2 && !follow_burst(c, &o))
+	if (!c->http2 && !follow_burst(c, &o, dir))
 		return 0;
 	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
 		     find_buffer(task, c, dir);
@@ -314,7 +313,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 		if (!c->old || c->response_dir) /* in the middle of something, ciphertext may look like anything */
 			c->tls = TLS_NO;
 	}
-	if (is_start(c, &o))
+	if (is_start(c, &o, dir))
 		read_start(c, &o, ret);
 	if (c->announced != announce_generation && announce(c, &o, sk, task)) {
 		lost_record(c, &o);
@@ -322,7 +321,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, int
 			lose_frames(c, &o, ret);
 		return 0;
 	}
-	return c->http2 ? carry_frames(c, &o, ret) : carry(c, &o, ret);
+	return c->http2 ? carry_frames(c, &o, ret) : carry(c, &o, ret, dir);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -484,18 +483,18 @@ static __always_inline int on_plaintext(struct conn *c, const struct tls_call *c
 		select_conn(c, tgid);
 	if (c->state != CONN_WATCHED)
 		return 0;
-	if (is_stranger(c, c->id | 1ULL << STRANGER_TLS_BIT)) {
+	if (look_up_stranger(c) && is_stranger(c, c->id | 1ULL << STRANGER_TLS_BIT)) {
 		c->state = CONN_IGNORED;
 		return 0;
 	}
 	o.ts = bpf_ktime_get_boot_ns();
-	if (!c->http2 && !follow_burst(c, &o))
+	if (!c->http2 && !follow_burst(c, &o, o.dir))
 		return 0;
 	buffer_of(c, &o)->base = call->buf;
 	buffer_of(c, &o)->iovcnt = 0;
-	if (is_start(c, &o))
+	if (is_start(c, &o, o.dir))
 		read_start(c, &o, len);
-	return c->http2 ? carry_frames(c, &o, len) : carry(c, &o, len);
+	return c->http2 ? carry_frames(c, &o, len) : carry(c, &o, len, o.dir);
 }
 
 SEC("uprobe.multi")

@@ -190,13 +190,14 @@ static __always_inline __u32 gather_few(struct user_buffer *b, __u8 *to, __u32 w
 	}
 #pragma unroll
 	for (i = 0; i < FEW; i++) {
-		__u64 len = i < n ? few->v[i].iov_len : 0, left = want - done;
+		__u64 len, left = want - done;
 
+		if (i >= n || done >= room)
+			break;
+		len = few->v[i].iov_len;
 		if (len > left)
 			len = left;
 		clamp_max(len, room);
-		if (done >= room)
-			break;
 		if (len && bpf_probe_read_user(to + done, len, (void *)few->v[i].iov_base)) {
 			count(COUNT_UNREADABLE);
 			break;

@@ -283,13 +283,18 @@ static __always_inline struct ev_segment *fill_segment(struct conn *c, struct op
 	return e;
 }
 
+static __always_inline void send(struct conn *c, const struct op *o, struct ev_segment *e)
+{
+	c->lost = 0;
+	bpf_ringbuf_submit(e, wake_flag(c, o->ts));
+}
+
 static __always_inline void submit(struct conn *c, struct op *o, struct ev_segment *e)
 {
 	o->off += e->adv;
 	c->half[o->dir & 1].burst_cap += e->cap;
 	o->burst_start = false;
-	c->lost = 0;
-	bpf_ringbuf_submit(e, wake_flag(c, o->ts));
+	send(c, o, e);
 }
 
 #endif

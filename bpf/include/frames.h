@@ -421,11 +421,9 @@ __noinline int read_start(struct conn *c, struct op *o, __u32 len)
 	return 0;
 }
 
-static __always_inline bool is_start(const struct conn *c, const struct op *o)
+static __always_inline bool is_start(const struct conn *c, const struct op *o, int dir)
 {
-	__u32 d = o->dir & 1;
-
-	return !c->http2 && (o->off == c->preface[d] || c->half[d].in_step);
+	return !c->http2 && (o->off == c->preface[dir & 1] || c->half[dir & 1].in_step);
 }
 
 /* To user space, as much of an operation as is wanted. */

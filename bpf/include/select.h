@@ -71,12 +71,16 @@ static __always_inline void leave_alone(struct left_alone *left, struct task_str
 	left->generation = generation;
 }
 
-/* Has user space found it to be one? Looked up now and then, as the map fills slowly. `id`: what is meant by it is
- * the caller's.
- */
+/* Looked up now and then, as the map fills slowly. */
+static __always_inline bool look_up_stranger(const struct conn *c)
+{
+	return !(c->ops & 15);
+}
+
+/* Has user space found it to be one? `id`: what is meant by it is the caller's. */
 static __always_inline bool is_stranger(struct conn *c, __u64 id)
 {
-	__u8 *found = c->ops & 15 ? NULL : bpf_map_lookup_elem(&strangers, &id);
+	__u8 *found = bpf_map_lookup_elem(&strangers, &id);
 
 	if (!found)
 		return false;

@@ -166,11 +166,11 @@ static __always_inline __u32 judge_head(struct conn *c, struct op *o, const stru
 	return take;
 }
 
-/* Up to SMALL bytes, whole. `room` is a constant: see fill_segment. */
+/* Up to SMALL bytes, whole, and all that is left of the operation. `room` is a constant: see fill_segment. */
 static __always_inline int emit_whole(struct conn *c, struct op *o, __u32 len, const __u32 room, const bool gathered)
 {
-	struct ev_segment *e = fill_segment(c, o, len, len, room, gathered);
 	struct half *h = &c->half[o->dir & 1];
+	struct ev_segment *e = fill_segment(c, o, len, len, room, gathered);
 	__u32 cap, tail = 0;
 
 	if (!e)
@@ -184,7 +184,8 @@ static __always_inline int emit_whole(struct conn *c, struct op *o, __u32 len, c
 	h->tail = tail;
 	if (h->body == BODY_NONE && tail != CRLFCRLF)
 		h->body = BODY_UNKNOWN;
-	submit(c, o, e);
+	h->burst_cap += cap;
+	send(c, o, e);
 	return 0;
 }
 
