@@ -16,6 +16,7 @@
 #include "emit.h"
 #include "walk.h"
 #include "frames.h"
+#include "plain.h"
 #include "tls.h"
 #include "select.h"
 
@@ -33,6 +34,8 @@ const enum verdict type_verdict;
 const enum counter type_counter;
 const enum stranger type_stranger;
 const enum found type_found;
+const enum conn_mode type_mode;
+const struct finding *type_finding;
 const enum tls_cookie type_tls_cookie;
 const struct tls_layout *type_tls_layout;
 const struct tls_session *type_tls_session;
@@ -193,6 +196,18 @@ static __always_inline bool follow_burst(struct conn *c, struct op *o, int dir)
 	return !c->muted && (!c->broken || o->burst_start);
 }
 
+/* False: this operation is not looked at. */
+static __always_inline bool follow(struct conn *c, struct op *o, int dir)
+{
+	if (c->mode == MODE_HTTP1)
+		return follow_burst(c, o, dir);
+	if (c->mode != MODE_HTTP2) { /* which does not become TLS, and where both ways go on at once */
+		o->burst_start = c->last_dir != dir + 1;
+		c->last_dir = dir + 1;
+	}
+	return true;
+}
+
 /* Nothing was moved: end of file, or an error that ends the connection. */
 static __always_inline int on_no_bytes(struct conn *c, struct op *o, struct sock *sk, int ret)
 {
@@ -231,6 +246,11 @@ static __always_inline int on_retry(struct sock *sk, int dir)
 static __always_inline int carry(struct conn *c, struct op *o, int len, int dir)
 {
 	struct half *h = &c->half[dir & 1];
+
+	if (c->mode == MODE_PLAIN)
+		return carry_plain(c, o, len);
+	if (c->mode != MODE_HTTP1)
+		return carry_frames(c, o, len);
 
 	if (c->broken) {
 		int status = response_status(c, o);
@@ -289,7 +309,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, con
 		return 0;
 	}
 	c->ops++;
-	if (look_up_stranger(c) && c->tls != TLS_YES && is_stranger(c, c->id)) {
+	if (may_be_stranger(c, ret) && c->tls != TLS_YES && is_stranger(c, c->id)) {
 		c->state = CONN_IGNORED;
 		return 0;
 	}
@@ -299,7 +319,7 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, con
 	advance(c, &o, sk, ret, dir);
 	if (c->tls == TLS_YES)
 		return on_ciphertext(c, &o, sk, task);
-	if (!c->http2 && !follow_burst(c, &o, dir))
+	if (!follow(c, &o, dir))
 		return 0;
 	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
 		     find_buffer(task, c, dir);
@@ -317,11 +337,11 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, con
 		read_start(c, &o, ret);
 	if (c->announced != announce_generation && announce(c, &o, sk, task)) {
 		lost_record(c, &o);
-		if (c->http2)
+		if (c->mode == MODE_HTTP2 || c->mode == MODE_FRAMED)
 			lose_frames(c, &o, ret);
 		return 0;
 	}
-	return c->http2 ? carry_frames(c, &o, ret) : carry(c, &o, ret, dir);
+	return carry(c, &o, ret, dir);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -483,18 +503,18 @@ static __always_inline int on_plaintext(struct conn *c, const struct tls_call *c
 		select_conn(c, tgid);
 	if (c->state != CONN_WATCHED)
 		return 0;
-	if (look_up_stranger(c) && is_stranger(c, c->id | 1ULL << STRANGER_TLS_BIT)) {
+	if (may_be_stranger(c, len) && is_stranger(c, c->id | 1ULL << STRANGER_TLS_BIT)) {
 		c->state = CONN_IGNORED;
 		return 0;
 	}
 	o.ts = bpf_ktime_get_boot_ns();
-	if (!c->http2 && !follow_burst(c, &o, o.dir))
+	if (!follow(c, &o, o.dir))
 		return 0;
 	buffer_of(c, &o)->base = call->buf;
 	buffer_of(c, &o)->iovcnt = 0;
 	if (is_start(c, &o, o.dir))
 		read_start(c, &o, len);
-	return c->http2 ? carry_frames(c, &o, len) : carry(c, &o, len, o.dir);
+	return carry(c, &o, len, o.dir);
 }
 
 SEC("uprobe.multi")

@@ -210,7 +210,7 @@ __noinline int lost_record(struct conn *c, struct op *o)
 		return 0;
 	count(COUNT_LOST_SEGMENT);
 	c->lost |= EV_F_LOST;
-	if (c->http2) /* exchanges go on side by side: user space sees a hole, and judges */
+	if (c->mode != MODE_HTTP1) /* user space sees a hole, and judges */
 		return 0;
 	if (c->response_dir == o->dir + 1 && !o->burst_start)
 		return 0; /* a part of the body: user space has the head */

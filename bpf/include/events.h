@@ -172,10 +172,10 @@ struct half {
 	__u8 chunk_line; /* enum chunk_line */
 	__u8 framing;	 /* enum framing of the head being read */
 	__u8 instead;	 /* enum body, if what was taken for chunks is none */
-	/* where HTTP/2 is spoken: see frames.h */
+	/* where there are frames: see frames.h */
 	__u32 take;	 /* bytes of the frame's payload still to come that are wanted */
 	__u32 skip;	 /* those behind them, which are not */
-	__u32 head;	 /* length and type of the frame, as far as its header has come */
+	__u32 head;	 /* the four bytes of the frame's header in which its length stands, as far as they have come */
 	__u8 head_got;	 /* bytes of a header that have come: it is cut between operations */
 	__u8 in_step;	 /* it is known where frames begin */
 	__u8 pad[2];
@@ -205,10 +205,43 @@ enum stranger {
 	STRANGER_TLS_BIT = 63,
 };
 
-/* What user space found out about a connection: the values of `strangers`. */
+/* What user space found out about a connection. */
 enum found {
 	FOUND_STRANGER = 1, /* it speaks no protocol of ours: leave it alone */
 	FOUND_HTTP2 = 2,
+	FOUND_PLAIN = 3, /* something else, of which each operation is to be passed on: see plain.h */
+	FOUND_FRAMED = 4, /* something else that is made of frames, as `format` says: see frames.h */
+};
+
+#define FORMAT_HEADER_MAX 16
+
+/* A protocol's frames: each has a header, always of the same size, that says how long the payload behind it is.
+ *
+ *   header  |    ...    | length |  ...  |      payload: length + bias       |
+ *           0           length_at        header
+ */
+struct frame_format {
+	__u8 header;	   /* its bytes, FORMAT_HEADER_MAX at most */
+	__u8 length_at;	   /* where the length stands in it */
+	__u8 length_bytes; /* and in how many bytes, 1 to 4 */
+	__u8 little_endian;
+	__s32 bias;
+	__u32 want[2]; /* by enum event_dir: bytes of each payload that are wanted */
+};
+
+/* The values of `strangers`. */
+struct finding {
+	__u8 found; /* enum found */
+	__u8 pad[3];
+	struct frame_format format;
+};
+
+/* How the bytes of a connection are looked at, as far as is known. */
+enum conn_mode {
+	MODE_HTTP1 = 0, /* also as long as nothing is known */
+	MODE_HTTP2,
+	MODE_PLAIN,
+	MODE_FRAMED,
 };
 
 enum conn_tls {
@@ -268,8 +301,9 @@ struct conn {
 	__u16 mmsg[2];	/* messages done in a recvmmsg, in a sendmmsg */
 	__u16 ops;
 	__u8 tls_process; /* the process has called a TLS library that is probed */
-	__u8 http2; /* it speaks HTTP/2, for good */
+	__u8 mode; /* enum conn_mode, which but the first is for good */
 	__u8 preface[2]; /* bytes of HTTP/2's preface that have come each way */
+	struct frame_format format; /* of MODE_FRAMED */
 	struct half half[2];
 	struct user_buffer buffer[2]; /* one thread may receive while another sends */
 };

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* Which bytes of an operation go to user space where HTTP/2 is spoken (RFC 9113).
+/* Which bytes of an operation go to user space where HTTP/2 is spoken (RFC 9113), or another protocol of frames, whose
+ * `struct frame_format` user space has told.
  *
  * Each half of a connection is a sequence of frames, whose headers say how long they are. Being in step is knowing
  * where the next one begins.
  *
  *   headers of frames         all of them
- *   DATA, unknown types       up to FRAME_SHORT all of it: a record costs more than the copy;
- *                             more, the first FRAME_LEAD bytes: padding's length, gRPC's message length
- *   other types               all of it, FRAME_TAKE_MAX at most
+ *   payload                   up to FRAME_SHORT all of it: a record costs more than the copy;
+ *                             more, as much as the format wants
+ *   of HTTP/2's DATA,         the first FRAME_LEAD bytes are wanted: padding's length, gRPC's message length
+ *     unknown types
+ *   of HTTP/2's other types   all of it, FRAME_TAKE_MAX at most
  *   out of step               as if it were a body: all of up to SMALL, else the edges
  *
  * What is passed over is told by a record's `adv`, as with bodies of HTTP/1. As there, whatever is decided wrongly
@@ -27,6 +30,9 @@
 #define FRAME_TAKE_MAX (64 << 10)
 #define FRAME_MAX (1 << 20)	 /* longer ones are allowed, but not met */
 #define FRAME_MAX_DEFAULT 16384 /* what a peer takes that has said nothing else */
+/* of other protocols */
+#define FRAMED_MAX (1U << 30)
+#define FRAMED_LIKELY (64U << 20) /* text taken for a length is more */
 
 enum frame_type {
 	FRAME_DATA = 0,
@@ -51,9 +57,43 @@ static const char preface[32 + 1] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /* HTTP/2 it is, for good. Where its frames begin remains to be seen. */
 static __always_inline void begin_http2(struct conn *c)
 {
-	c->http2 = true;
+	c->mode = MODE_HTTP2;
 	c->broken = false; /* an exchange of HTTP/1's */
 	c->muted = false;
+}
+
+/* A protocol of such frames it is, for good. */
+static __always_inline void begin_framed(struct conn *c, const struct frame_format *format)
+{
+	__u32 d;
+
+	c->mode = MODE_FRAMED;
+	c->broken = false;
+	c->muted = false;
+	c->format = *format;
+	for (d = 0; d < 2; d++) { /* what was taken for HTTP/2's meanwhile */
+		c->half[d].in_step = false;
+	}
+}
+
+static __always_inline __u32 header_len(const struct conn *c)
+{
+	return c->mode == MODE_FRAMED ? c->format.header : FRAME_HEADER;
+}
+
+/* In HTTP/2 the type stands in the fourth of the bytes that are looked at. */
+static __always_inline __u32 length_at(const struct conn *c)
+{
+	return c->mode == MODE_FRAMED ? c->format.length_at & (FORMAT_HEADER_MAX - 1) : 0;
+}
+
+/* What the four bytes from the length on say. */
+static __always_inline __u32 payload_len(const struct frame_format *format, __u32 head)
+{
+	__u32 unused = 32 - 8 * (format->length_bytes & 7);
+
+	head = format->little_endian ? head << (unused & 31) >> (unused & 31) : bpf_ntohl(head) >> (unused & 31);
+	return head + format->bias; /* below zero: more than any frame has */
 }
 
 static __always_inline bool fits(__u32 type, __u32 len)
@@ -74,21 +114,28 @@ static __always_inline bool fits(__u32 type, __u32 len)
 }
 
 /* The header at hand is complete: what of the payload is wanted? False: it was none. */
-static __always_inline bool begin_frame(struct half *h)
+static __always_inline bool begin_frame(const struct conn *c, struct half *h, __u32 dir)
 {
-	__u32 len = h->head >> 8, type = h->head & 0xff, take = len;
+	__u32 head = h->head, len, type, want;
 
+	h->head = 0;
 	h->head_got = 0;
-	if (len > FRAME_MAX || !fits(type, len)) {
-		h->in_step = false;
-		return false;
+	if (c->mode == MODE_FRAMED) {
+		len = payload_len(&c->format, head);
+		want = c->format.want[dir & 1];
+		h->in_step = len <= FRAMED_MAX;
+	} else {
+		len = bpf_ntohl(head) >> 8;
+		type = head >> 24;
+		want = type != FRAME_DATA && type < FRAME_TYPES ? FRAME_TAKE_MAX : FRAME_LEAD;
+		h->in_step = len <= FRAME_MAX && fits(type, len);
 	}
-	if (type != FRAME_DATA && type < FRAME_TYPES)
-		take = len > FRAME_TAKE_MAX ? FRAME_TAKE_MAX : len;
-	else if (len > FRAME_SHORT)
-		take = FRAME_LEAD;
-	h->take = take;
-	h->skip = len - take;
+	if (!h->in_step)
+		return false;
+	if (len <= FRAME_SHORT || want > len)
+		want = len;
+	h->take = want;
+	h->skip = len - want;
 	return true;
 }
 
@@ -107,18 +154,47 @@ static __always_inline bool is_header(const __u8 *s)
 	return stream != 0 || type == FRAME_WINDOW_UPDATE;
 }
 
-/* Does a frame begin where this operation does? */
-__noinline int get_in_step(struct conn *c, struct op *o)
+/* Does the first of an operation's `len` bytes begin a frame of the connection's format? `n` of them have been looked
+ * at. It does if it ends with the operation, or another one follows; where the other side had the word before, being
+ * possible is enough.
+ */
+static __always_inline bool begins_frame(struct conn *c, struct op *o, const struct peek *p, __u32 n, __u32 len)
 {
-	__u32 zero = 0;
+	const struct frame_format *format = &c->format;
+	struct user_buffer *b = buffer_of(c, o);
+	__u32 at = length_at(c), payload, head;
+	__u64 end;
+
+	if (n < at + format->length_bytes)
+		return false;
+	payload = payload_len(format, *(__u32 *)(p->bytes + at));
+	if (payload > FRAMED_LIKELY)
+		return false;
+	end = (__u64)format->header + payload;
+	if (end == len || o->burst_start)
+		return true;
+	if (b->iovcnt || end + format->header > len || bpf_probe_read_user(&head, sizeof(head), (void *)(b->base + end + at)))
+		return false;
+	return payload_len(format, head) <= FRAMED_LIKELY;
+}
+
+/* Does a frame begin where this operation does? */
+__noinline int get_in_step(struct conn *c, struct op *o, __u32 len)
+{
+	__u32 zero = 0, n;
 	struct peek *p = bpf_map_lookup_elem(&peeks, &zero);
 	struct half *h;
 
-	if (!c || !o || !p || peek_bytes(buffer_of(c, o), p, FRAME_HEADER) < FRAME_HEADER || !is_header(p->bytes))
+	if (!c || !o || !p)
+		return 0;
+	n = header_len(c);
+	n = peek_bytes(buffer_of(c, o), p, len < n ? len : n);
+	if (c->mode == MODE_FRAMED ? !begins_frame(c, o, p, n, len) : n < FRAME_HEADER || !is_header(p->bytes))
 		return 0;
 	h = &c->half[o->dir & 1];
 	h->take = 0;
 	h->skip = 0;
+	h->head = 0;
 	h->head_got = 0;
 	h->in_step = true;
 	return 0;
@@ -141,11 +217,24 @@ static __always_inline void pass_unseen(struct half *h, __u64 n)
 
 /* Captured bytes on which a half moves on. */
 struct frames {
+	const struct conn *c;
 	struct half *h;
 	const __u8 *data;
+	__u32 dir;
+	__u32 header;
+	__u32 length_at;
 	__u32 len;
 	bool cut; /* stop at the first that are not wanted */
 };
+
+/* The next byte of a header that is cut. */
+static __always_inline void read_header(struct half *h, __u8 byte, __u32 length_at)
+{
+	__u32 place = h->head_got++ - length_at;
+
+	if (place < 4)
+		h->head |= (__u32)byte << (8 * place & 31);
+}
 
 /* One frame's payload, as far as it is here, and the header behind it. The cursor stands in the half and not on the
  * stack because the verifier would follow every value of it. `room` is a constant: see fill_segment.
@@ -180,15 +269,20 @@ static __always_inline long frame_step(struct frames *f, const __u32 room)
 	barrier_var(at); /* Linux 6.1 does not see the bound on a copy */
 	if (at >= room)
 		return 1;
-	if (left >= FRAME_HEADER && !h->head_got) {
-		h->head = bpf_ntohl(*(__u32 *)(f->data + at));
-		h->at = at + FRAME_HEADER;
-		return !begin_frame(h);
+	if (left >= f->header && !h->head_got) {
+		h->at = at + f->header;
+		at += f->length_at;
+		barrier_var(at);
+		if (at >= room)
+			return 1;
+		h->head = *(__u32 *)(f->data + at);
+	} else {
+		h->at = at + 1;
+		read_header(h, f->data[at], f->length_at);
+		if (h->head_got < f->header)
+			return 0;
 	}
-	if (h->head_got < 4)
-		h->head = h->head << 8 | f->data[at];
-	h->at = at + 1;
-	return ++h->head_got == FRAME_HEADER && !begin_frame(h);
+	return !begin_frame(f->c, h, f->dir);
 }
 
 static long frame_step_256(__u32 i, struct frames *f)
@@ -213,7 +307,13 @@ static __always_inline int emit_run(struct conn *c, struct op *o, __u32 len, __u
 				    const bool gathered)
 {
 	struct user_buffer *b = buffer_of(c, o);
-	struct frames f = {.h = &c->half[o->dir & 1], .len = len, .cut = len < left};
+	struct frames f = {.c = c,
+			   .h = &c->half[o->dir & 1],
+			   .dir = o->dir,
+			   .header = header_len(c),
+			   .length_at = length_at(c),
+			   .len = len,
+			   .cut = len < left};
 	struct half *h = f.h;
 	struct ev_segment *e;
 	__u32 skip;
@@ -226,7 +326,7 @@ static __always_inline int emit_run(struct conn *c, struct op *o, __u32 len, __u
 	f.len = e->cap;
 	h->at = 0;
 	/* a header may be cut at either end, and is then taken byte by byte */
-	bpf_loop(room / FRAME_HEADER + 2 * FRAME_HEADER,
+	bpf_loop(room + 1,
 		 room <= 256	? frame_step_256
 		 : room <= 1024 ? frame_step_1024
 				: frame_step_4096,
@@ -319,7 +419,7 @@ static long lose_step(__u32 i, struct operation *w)
 	struct op *o = w->o;
 	struct half *h = &c->half[o->dir & 1];
 	struct user_buffer *b = buffer_of(c, o);
-	__u32 zero = 0, n, k;
+	__u32 zero = 0, n, header;
 	struct peek *p = bpf_map_lookup_elem(&peeks, &zero);
 
 	if (!p || h->left == 0 || !h->in_step)
@@ -330,20 +430,16 @@ static long lose_step(__u32 i, struct operation *w)
 			n = h->left;
 		pass_unseen(h, n);
 	} else {
-		n = FRAME_HEADER - h->head_got;
-		if (n > h->left)
-			n = h->left;
+		header = header_len(c);
+		n = h->head_got || h->left < header ? 1 : header;
 		if (peek_bytes(b, p, n) < n)
 			return 1;
-		for (k = 0; k < FRAME_HEADER; k++) {
-			if (k >= n)
-				break;
-			if (h->head_got < 4)
-				h->head = h->head << 8 | p->bytes[k];
-			h->head_got++;
-		}
-		if (h->head_got >= FRAME_HEADER)
-			begin_frame(h);
+		if (n == 1)
+			read_header(h, p->bytes[0], length_at(c));
+		else
+			h->head = *(__u32 *)(p->bytes + length_at(c));
+		if (n == header || h->head_got == header)
+			begin_frame(c, h, o->dir);
 	}
 	h->left -= n;
 	skip_bytes(b, n);
@@ -423,7 +519,7 @@ __noinline int read_start(struct conn *c, struct op *o, __u32 len)
 
 static __always_inline bool is_start(const struct conn *c, const struct op *o, int dir)
 {
-	return !c->http2 && (o->off == c->preface[dir & 1] || c->half[dir & 1].in_step);
+	return c->mode == MODE_HTTP1 && (o->off == c->preface[dir & 1] || c->half[dir & 1].in_step);
 }
 
 /* To user space, as much of an operation as is wanted. */
@@ -439,8 +535,8 @@ __noinline int carry_frames(struct conn *c, struct op *o, __u32 len)
 		pass_unseen(h, len);
 		return emit_edge(c, o, 0, len);
 	}
-	if (!h->in_step && len >= FRAME_HEADER)
-		get_in_step(c, o);
+	if (!h->in_step)
+		get_in_step(c, o, len);
 	if (len <= SMALL && h->in_step && (h->take || h->skip < len))
 		return emit_frames(c, o, len, len) > 0 ? 0 : lose_frames(c, o, len);
 	h->left = len;

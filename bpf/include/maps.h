@@ -41,12 +41,12 @@ struct {
 	__type(value, __u8);
 } verdicts SEC(".maps");
 
-/* Connection id -> enum found, as user space recognises what they speak. */
+/* By connection id, as user space recognises what they speak. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __u64);
-	__type(value, __u8);
+	__type(value, struct finding);
 } strangers SEC(".maps");
 
 struct {

@@ -4,6 +4,7 @@
 #define OTEL_EBPF_SELECT_H
 
 #include "frames.h"
+#include "plain.h"
 #include "tls.h"
 
 static __always_inline bool port_wanted(const struct conn *c)
@@ -71,23 +72,31 @@ static __always_inline void leave_alone(struct left_alone *left, struct task_str
 	left->generation = generation;
 }
 
-/* Looked up now and then, as the map fills slowly. */
-static __always_inline bool look_up_stranger(const struct conn *c)
+/* Whether `strangers` is looked up with this operation: now and then, as the map fills slowly, and before much is
+ * passed on of what is not known.
+ */
+static __always_inline bool may_be_stranger(const struct conn *c, int len)
 {
-	return !(c->ops & 15);
+	return !(c->ops & 15) || (len > SMALL && !c->response_dir && c->mode == MODE_HTTP1);
 }
 
 /* Has user space found it to be one? `id`: what is meant by it is the caller's. */
 static __always_inline bool is_stranger(struct conn *c, __u64 id)
 {
-	__u8 *found = bpf_map_lookup_elem(&strangers, &id);
+	struct finding *it = bpf_map_lookup_elem(&strangers, &id);
 
-	if (!found)
+	if (!it)
 		return false;
-	if (*found == FOUND_STRANGER)
+	if (it->found == FOUND_STRANGER)
 		return true;
-	if (!c->http2)
+	if (c->mode != MODE_HTTP1)
+		return false;
+	if (it->found == FOUND_HTTP2)
 		begin_http2(c);
+	else if (it->found == FOUND_FRAMED)
+		begin_framed(c, &it->format);
+	else
+		begin_plain(c);
 	return false;
 }
 

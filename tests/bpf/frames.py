@@ -11,7 +11,7 @@ import ssl
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.bpf import conversations
@@ -311,9 +311,10 @@ def _encrypted(client: socket.socket, server: socket.socket) -> tuple[socket.soc
     return asks, answers
 
 
-def main() -> None:
+def hold(dialogues: Mapping[str, Callable[[random.Random], Dialogue]]) -> None:
+    """The one that the command line names."""
     name, seed, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    it = DIALOGUES[name](random.Random(seed))
+    it = dialogues[name](random.Random(seed))
     with (
         socket.create_server(("127.0.0.1", port)) as listener,
         socket.create_connection(listener.getsockname()) as client,
@@ -330,4 +331,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    hold(DIALOGUES)

@@ -19,7 +19,8 @@ RINGBUF, LRU_HASH = 27, 9
 OPEN, SEGMENT = 1, 2
 RECV, SEND = 0, 1
 LOST = 1
-STRANGER, HTTP2 = 1, 2  # enum found
+STRANGER, HTTP2, PLAIN, FRAMED = 1, 2, 3, 4  # enum found
+_FINDING = 20  # bytes
 WITHIN_TLS = 1 << 63
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
@@ -91,7 +92,8 @@ class Ring:
     def __init__(self, before: frozenset[int]) -> None:
         maps = [each for each in _maps() if each.fd not in before]
         ring = next(each for each in maps if each.kind == RINGBUF)
-        self._strangers = next(each for each in maps if (each.kind, each.key_size, each.value_size) == (LRU_HASH, 8, 1))
+        found = (LRU_HASH, 8, _FINDING)
+        self._strangers = next(each for each in maps if (each.kind, each.key_size, each.value_size) == found)
         self._size, page = ring.max_entries, mmap.PAGESIZE
         # what was written so far, and behind it the records, twice: none is cut at the end
         self._view = mmap.mmap(ring.fd, page + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
@@ -139,9 +141,10 @@ class Ring:
                 seen[conn].ways[way].append(Segment(flags, off, adv, bytes(record[48 : 48 + cap])))
         return seen
 
-    def say(self, conn: int, found: int) -> None:
+    def say(self, conn: int, found: int, frame_format: bytes = b"") -> None:
         """As user space says it of a connection."""
-        key, value = ctypes.c_uint64(conn), ctypes.c_uint8(found)
+        key = ctypes.c_uint64(conn)
+        value = ctypes.create_string_buffer(struct.pack("B3x16s", found, frame_format), _FINDING)
         where = ctypes.addressof(key), ctypes.addressof(value)
         _bpf(_MAP_UPDATE_ELEM, struct.pack("IIQQQ", self._strangers.fd, 0, *where, 0))
 

@@ -244,7 +244,7 @@ impl Drain {
         }
         let offset = self.clock_offset;
         let mut ended = FxHashSet::default();
-        let (strangers, http2, forgot, fresh) = {
+        let (found, forgot, fresh) = {
             let shared = Arc::clone(&self.shared);
             let mut streams = shared.streams();
             streams.aggregator.set_clock_offset(offset);
@@ -255,17 +255,13 @@ impl Drain {
                 ended = streams.take_ended();
             }
             (
-                streams.take_strangers(),
-                streams.take_http2(),
+                streams.take_found(),
                 streams.take_forgot(),
                 streams.has_news(),
             )
         };
-        for conn in http2 {
-            self.shared.maps.speaks_http2(conn);
-        }
-        for conn in strangers {
-            self.shared.maps.leave_alone(conn);
+        for (conn, what) in found {
+            self.shared.maps.tell(conn, what);
         }
         if !ended.is_empty() {
             self.shared.maps.forget_tls_of(&ended);

@@ -1,6 +1,7 @@
 //! The native core of otel-ebpf: bytes from the kernel's ring become finished requests and metrics.
 
 pub mod aggregate;
+pub mod capture_mode;
 pub mod conn;
 pub mod exchange;
 pub mod otlp;

@@ -6,8 +6,10 @@ mod uprobes;
 use uprobes::Uprobes;
 pub use uprobes::{Layout, Place, Probe};
 
+use crate::capture_mode::{Found, Framing};
+use crate::exchange::Role;
 use crate::wire::skel::{CaptureProgs, CaptureSkel, CaptureSkelBuilder};
-use crate::wire::{self, found, tls_session, verdict};
+use crate::wire::{self, finding, found, frame_format, tls_session, verdict};
 use libbpf_rs::btf::types::{Func, Typedef};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -337,6 +339,22 @@ pub struct Maps {
     strangers: MapHandle,
     tls_sessions: MapHandle,
     /// Exchanges that the ring had no room for.
+/// As the programs see frames: by direction, not by who asks.
+fn format_of(framing: &Framing, role: Role) -> frame_format {
+    let (received, sent) = match role {
+        Role::Server => (framing.want_request, framing.want_response),
+        Role::Client => (framing.want_response, framing.want_request),
+    };
+    frame_format {
+        header: framing.header,
+        length_at: framing.length_at,
+        length_bytes: framing.length_bytes,
+        little_endian: u8::from(framing.little_endian),
+        bias: framing.bias,
+        want: [received, sent],
+    }
+}
+
     pub overflow: MapHandle,
     counters: MapHandle,
 }
@@ -359,20 +377,22 @@ impl Maps {
         let _ = self.verdicts.delete(&tgid.to_ne_bytes());
     }
 
-    /// Best effort: a connection that is not told of goes on costing a little.
-    pub fn leave_alone(&self, conn: u64) {
-        self.tell(conn, found::FOUND_STRANGER);
-    }
-
-    /// For one whose preface was not seen. Best effort: one that is not told of is passed on as HTTP/1 is.
-    pub fn speaks_http2(&self, conn: u64) {
-        self.tell(conn, found::FOUND_HTTP2);
-    }
-
-    fn tell(&self, conn: u64, what: found) {
+    /// Best effort: a connection that is not told of is passed on as HTTP/1 is.
+    pub fn tell(&self, conn: u64, what: Found) {
+        let (is, format) = match what {
+            Found::Stranger => (found::FOUND_STRANGER, frame_format::default()),
+            Found::Http2 => (found::FOUND_HTTP2, frame_format::default()),
+            Found::Plain => (found::FOUND_PLAIN, frame_format::default()),
+            Found::Framed(framing, role) => (found::FOUND_FRAMED, format_of(&framing, role)),
+        };
+        let value = finding {
+            found: is.0 as u8,
+            format,
+            ..finding::default()
+        };
         let _ = self
             .strangers
-            .update(&conn.to_ne_bytes(), &[what.0 as u8], MapFlags::ANY);
+            .update(&conn.to_ne_bytes(), wire::bytes_of(&value), MapFlags::ANY);
     }
 
     /// Forgets TLS sessions of processes that have ended: who is killed, or just exits, ends none of its own.

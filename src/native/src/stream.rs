@@ -4,6 +4,7 @@
 //! Nothing here knows where the segments come from: ring.rs decodes them, tests make their own.
 
 use crate::aggregate::Aggregator;
+use crate::capture_mode::Found;
 use crate::conn::ConnInfo;
 use crate::exchange::Verdict as Protocol;
 use crate::processes::{Process, Processes, Verdict};
@@ -116,9 +117,8 @@ pub struct Streams {
     conns: FxHashMap<u64, Conn>,
     /// Hold what a process does until there is a verdict.
     await_verdict: bool,
-    strangers: Vec<u64>,
-    /// Connections found to speak HTTP/2 in their middle.
-    http2: Vec<u64>,
+    /// What the kernel side is to be told of.
+    found: Vec<(u64, Found)>,
     /// Connections with held segments.
     holding: Vec<u64>,
     forgot: bool,
@@ -145,8 +145,7 @@ impl Streams {
             processes: Processes::default(),
             counters: StreamCounters::default(),
             conns: FxHashMap::default(),
-            strangers: Vec::new(),
-            http2: Vec::new(),
+            found: Vec::new(),
             holding: Vec::new(),
             forgot: false,
             tls_users: FxHashSet::default(),
@@ -213,7 +212,7 @@ impl Streams {
                 aggregator: &mut self.aggregator,
                 processes: &self.processes,
                 counters: &mut self.counters,
-                http2: &mut self.http2,
+                found: &mut self.found,
             };
             if conn.pass_on(s, key, into) != Protocol::Continue {
                 self.leave_alone(s.conn);
@@ -309,7 +308,7 @@ impl Streams {
             aggregator: &mut self.aggregator,
             processes: &self.processes,
             counters: &mut self.counters,
-            http2: &mut self.http2,
+            found: &mut self.found,
         };
         if conn.pass_on(s, key, into) != Protocol::Continue {
             self.leave_alone(s.conn);
@@ -496,14 +495,10 @@ impl Streams {
         std::mem::take(&mut self.gone)
     }
 
-    /// Connections that the kernel side need not follow any longer.
-    pub fn take_strangers(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.strangers)
-    }
-
-    /// Connections that the kernel side is to follow as HTTP/2.
-    pub fn take_http2(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.http2)
+    /// What was found out about connections since the last call, for the kernel side. `WITHIN_TLS`: it is meant of
+    /// what is within the connection's TLS.
+    pub fn take_found(&mut self) -> Vec<(u64, Found)> {
+        std::mem::take(&mut self.found)
     }
 
     /// Processes with a socket on which TLS began since the last call.
@@ -533,7 +528,7 @@ impl Streams {
 
     fn leave_alone(&mut self, id: u64) {
         if let Some(conn) = self.conns.remove(&id) {
-            self.strangers.push(within(&conn.info, id));
+            self.found.push((within(&conn.info, id), Found::Stranger));
         }
         self.counters.strangers += 1;
     }

@@ -8,8 +8,8 @@ pub(crate) mod skel {
 
 pub use skel::types::{
     close_how, counter, ev_close, ev_exec, ev_hdr, ev_open, ev_segment, event_dir, event_flags,
-    event_kind, found, overflow_key, overflow_value, stranger, tls_cookie, tls_layout, tls_session,
-    verdict,
+    event_kind, finding, found, frame_format, overflow_key, overflow_value, stranger, tls_cookie,
+    tls_layout, tls_session, verdict,
 };
 
 /// A type of the wire contract: integers and arrays of them, any bit pattern is one.
@@ -27,6 +27,8 @@ unsafe impl Wire for ev_segment {}
 unsafe impl Wire for ev_close {}
 // SAFETY: as above.
 unsafe impl Wire for ev_exec {}
+// SAFETY: as above.
+unsafe impl Wire for finding {}
 // SAFETY: as above.
 unsafe impl Wire for overflow_key {}
 // SAFETY: as above.

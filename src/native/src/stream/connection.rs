@@ -4,6 +4,7 @@ use super::decide::decide;
 use super::held::Held;
 use super::{Closed, Direction, Segment, StreamCounters, WITHIN_TLS};
 use crate::aggregate::Aggregator;
+use crate::capture_mode::Found;
 use crate::conn::{Address, ConnInfo};
 use crate::exchange::{End, Exchange, Input, Parser, Role, Side, Sink, Verdict as Protocol, Which};
 use crate::processes::{Processes, Verdict};
@@ -65,8 +66,8 @@ pub(super) struct Into<'a> {
     pub(super) aggregator: &'a mut Aggregator,
     pub(super) processes: &'a Processes,
     pub(super) counters: &'a mut StreamCounters,
-    /// Connections on which HTTP/2 was found, though maybe not by the kernel side.
-    pub(super) http2: &'a mut Vec<u64>,
+    /// What was found out that the kernel side may not know.
+    pub(super) found: &'a mut Vec<(u64, Found)>,
 }
 
 /// The connection, or what is within its TLS, as the kernel side is told of it.
@@ -170,7 +171,7 @@ impl Conn {
             aggregator,
             processes,
             counters,
-            http2,
+            found,
         } = into;
         if s.counted_elsewhere {
             // this record begins a burst: nothing that was before it matters any longer
@@ -209,7 +210,7 @@ impl Conn {
         match &mut self.state {
             State::Http1(parser) => {
                 if side == Side::Response && is_upgrade(s.data) {
-                    return self.upgrade(s, hole, rest, aggregator, http2);
+                    return self.upgrade(s, hole, rest, aggregator, found);
                 }
                 feed(&mut **parser, side, s.ts_ns, hole, s.data, rest, &mut sink)
             }
@@ -224,7 +225,7 @@ impl Conn {
                 let verdict = decide(self, s, burst, hole, rest, aggregator, processes);
                 // what began with the preface the kernel side has found itself
                 if self.old && matches!(self.state, State::Http2(_)) {
-                    http2.push(within(&self.info, s.conn));
+                    found.push((within(&self.info, s.conn), Found::Http2));
                 }
                 match self.state {
                     State::Other(..) => self.guessed(verdict, s.ts_ns),
@@ -242,7 +243,7 @@ impl Conn {
         hole: u64,
         rest: u64,
         aggregator: &mut Aggregator,
-        http2: &mut Vec<u64>,
+        found: &mut Vec<(u64, Found)>,
     ) -> Protocol {
         let State::Http1(parser) = &mut self.state else {
             return Protocol::Continue;
@@ -265,7 +266,7 @@ impl Conn {
         let data = &s.data[after..];
         let verdict = feed(&mut *parser, side, s.ts_ns, 0, data, rest, &mut sink.sink);
         self.state = State::Http2(parser);
-        http2.push(within(&self.info, s.conn));
+        found.push((within(&self.info, s.conn), Found::Http2));
         verdict
     }
 

@@ -3,6 +3,7 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use _native::capture_mode::Found;
 use _native::exchange::Role;
 use _native::stream::Closed;
 
@@ -70,7 +71,7 @@ fn a_connection_that_begins_with_the_preface() {
             assert_eq!(m.seen(), expected);
             assert_nothing_active(&m);
             // the kernel side finds new ones itself
-            let told = m.streams.take_http2();
+            let told = m.streams.take_found();
             assert_eq!(told.len(), usize::from(kind != Kind::Tcp));
         }
     }
@@ -157,7 +158,7 @@ fn an_old_connection_is_found_by_a_request() {
             says(&mut m, conn, back, answers(9));
             says(&mut m, conn, back, answers(11));
             assert_eq!(m.seen(), [format!("{name} GET /a 200")]);
-            assert_eq!(m.streams.take_http2(), [conn]);
+            assert_eq!(m.streams.take_found(), [(conn, Found::Http2)]);
             assert_nothing_active(&m);
         }
     }
@@ -355,8 +356,8 @@ fn other_protocols_are_not_taken_for_it() {
                     says(&mut m, conn, there, first);
                     says(&mut m, conn, back, first);
                 }
-                assert!(m.streams.take_http2().is_empty(), "{first:?}");
-                assert_eq!(m.streams.take_strangers(), [conn], "{first:?}");
+                let found = m.streams.take_found();
+                assert_eq!(found, [(conn, Found::Stranger)], "{first:?}");
                 assert_eq!((m.counted(), m.seen().len()), (0, 0));
             }
         }
@@ -375,7 +376,7 @@ fn http1_is_not_taken_for_it() {
         m.send(conn, OK);
         m.exchange(conn, Role::Server, "/b");
         assert_eq!(m.seen().len(), 3);
-        assert!(m.streams.take_http2().is_empty());
+        assert!(m.streams.take_found().is_empty());
     }
 }
 

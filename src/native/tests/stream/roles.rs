@@ -3,6 +3,8 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use _native::capture_mode::Found;
+
 use crate::machine::*;
 
 #[test]
@@ -152,7 +154,7 @@ fn sixteen_bursts_may_look_like_nothing() {
 
     let other = m.open(1, Kind::OldTcp);
     noise(&mut m, other, 17);
-    assert_eq!(m.streams.take_strangers(), [other]);
+    assert_eq!(m.streams.take_found(), [(other, Found::Stranger)]);
     assert_eq!((m.streams.counters.strangers, m.counted()), (1, 1));
     let before = m.streams.counters.orphans;
     m.recv(other, get("/a"));
@@ -174,7 +176,8 @@ fn a_new_connection_that_starts_with_something_else_is_left_alone() {
         m.send(conn, "whatever");
         m.recv(conn, get("/a"));
         m.send(conn, OK);
-        assert_eq!(m.streams.take_strangers(), [conn], "{first:?}");
+        let found = m.streams.take_found();
+        assert_eq!(found, [(conn, Found::Stranger)], "{first:?}");
         assert_eq!((m.counted(), m.streams.open_connections()), (0, 0));
     }
 }
@@ -187,7 +190,7 @@ fn after_an_upgrade_the_connection_is_anothers() {
     m.send(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
     m.recv(conn, get("/inside-a-frame"));
     assert_eq!(m.seen(), ["server GET /chat 101"]);
-    assert_eq!(m.streams.take_strangers(), [conn]);
+    assert_eq!(m.streams.take_found(), [(conn, Found::Stranger)]);
 }
 
 #[test]
