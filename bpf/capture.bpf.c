@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-/* Socket operations of TCP and unix stream sockets, as segments of their connections' two streams.
+/* Socket operations of TCP and unix stream sockets, as segments of their connections' two streams; and DNS's datagrams.
  *
  * One handler (on_operation) serves every hook. Where the kernel has the tracepoints sock_send_length and
  * sock_recv_length (6.3) they are used; elsewhere fexit on the functions they stand in. The user's bytes are
@@ -17,6 +17,7 @@
 #include "walk.h"
 #include "frames.h"
 #include "plain.h"
+#include "datagram.h"
 #include "tls.h"
 #include "select.h"
 
@@ -274,7 +275,75 @@ static __always_inline int on_ciphertext(struct conn *c, struct op *o, struct so
 	return 0;
 }
 
-static __always_inline int on_operation(struct sock *sk, int ret, int flags, const int dir)
+/* What the connection of a socket is to us; NULL if it is not looked at. `create`: 0, or the flag that makes it one. */
+static __always_inline struct conn *watched_conn(struct sock *sk, struct task_struct *task, struct left_alone *left,
+						 const struct op *o, int ret, const int dir, __u64 create)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, create);
+
+	if (!c && create) /* the other direction was faster in creating it */
+		c = bpf_sk_storage_get(&conns, sk, 0, 0);
+	if (!c || c->state == CONN_IGNORED)
+		return NULL;
+	if (c->tgid != o->tgid || c->generation != selection_generation) {
+		if (task->flags & PF_KTHREAD || o->tgid == self_tgid)
+			return NULL;
+		if (c->id == 0)
+			open_conn(c, sk, ret, dir);
+		select_conn(c, o->tgid);
+	}
+	if (c->state != CONN_WATCHED) {
+		c->old = true;
+		if (!port_filter) /* else it is the connection's own verdict */
+			leave_alone(left, task, c->generation);
+		return NULL;
+	}
+	c->ops++;
+	return c;
+}
+
+static __always_inline int on_datagram(struct sock *sk, struct task_struct *task, struct left_alone *left, struct op *o,
+				       int ret, int flags, const int dir)
+{
+	struct conn *c = watched_conn(sk, task, left, o, ret, dir,
+				      is_new_datagram(sk, ret, dir) ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	bool silent;
+
+	if (!c)
+		return 0;
+	if ((c->mode != MODE_DATAGRAM && !begin_datagrams(c, task, dir)) ||
+	    (may_be_stranger(c, 0) && is_stranger(c, c->id))) {
+		c->state = CONN_IGNORED;
+		return 0;
+	}
+	if (ret < 0) {
+		c->mmsg[dir] = 0;
+		return 0;
+	}
+	o->ts = bpf_ktime_get_boot_ns();
+	o->off = c->half[dir].off;
+	c->half[dir].off += ret;
+	silent = o->ts - c->half[DIR_RECV].burst_ts > DATAGRAM_SILENCE_NS;
+	c->half[DIR_RECV].burst_ts = o->ts; /* of the last one, either way */
+	if ((silent || c->announced != announce_generation) && announce(c, o, sk, task)) {
+		find_buffer(task, c, dir);
+		return lost_record(c, o);
+	}
+	o->readable = find_buffer(task, c, dir) && !(dir == DIR_RECV && flags & MSG_TRUNC);
+	if (!o->readable || ret == 0)
+		return ret ? emit_edge(c, o, 0, ret) : 0;
+	if (ret <= SMALL)
+		return emit_small(c, o, ret);
+	return emit_piece(c, o, ret < PIECE ? ret : PIECE, ret);
+}
+
+/* Which sockets a hook is for. */
+enum sockets {
+	STREAMS = 1 << 0,
+	DATAGRAMS = 1 << 1,
+};
+
+static __always_inline int on_operation(struct sock *sk, int ret, int flags, const int dir, const int sockets)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct left_alone *left = left_last();
@@ -286,29 +355,13 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, con
 	if (ret <= 0 && is_retry(ret))
 		return on_retry(sk, dir);
 	o.tgid = task->tgid;
-	if (!is_stream(sk))
-		return 0;
 	if (dir == DIR_RECV && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
 		return 0;
-	c = bpf_sk_storage_get(&conns, sk, 0, ret > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-	if (!c && ret > 0) /* the other direction was faster in creating it */
-		c = bpf_sk_storage_get(&conns, sk, 0, 0);
-	if (!c || c->state == CONN_IGNORED)
+	if (!(sockets & STREAMS) || !is_stream(sk))
+		return sockets & DATAGRAMS && is_datagram(sk) ? on_datagram(sk, task, left, &o, ret, flags, dir) : 0;
+	c = watched_conn(sk, task, left, &o, ret, dir, ret > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (!c)
 		return 0;
-	if (c->tgid != o.tgid || c->generation != selection_generation) {
-		if (task->flags & PF_KTHREAD || o.tgid == self_tgid)
-			return 0;
-		if (c->id == 0)
-			open_conn(c, sk, ret, dir);
-		select_conn(c, o.tgid);
-	}
-	if (c->state != CONN_WATCHED) {
-		c->old = true;
-		if (!port_filter) /* else it is the connection's own verdict */
-			leave_alone(left, task, c->generation);
-		return 0;
-	}
-	c->ops++;
 	if (may_be_stranger(c, ret) && c->tls != TLS_YES && is_stranger(c, c->id)) {
 		c->state = CONN_IGNORED;
 		return 0;
@@ -347,13 +400,13 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, con
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sock_send_length, struct sock *sk, int ret, int flags)
 {
-	return on_operation(sk, ret, 0, DIR_SEND);
+	return on_operation(sk, ret, 0, DIR_SEND, STREAMS | DATAGRAMS);
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(sock_recv_length, struct sock *sk, int ret, int flags)
 {
-	return on_operation(sk, ret, flags, DIR_RECV);
+	return on_operation(sk, ret, flags, DIR_RECV, STREAMS | DATAGRAMS);
 }
 
 /* Kernels before 6.3, and those with fexit only. `__sock_sendmsg` is what system calls use where both exist
@@ -362,33 +415,46 @@ int BPF_PROG(sock_recv_length, struct sock *sk, int ret, int flags)
 SEC("fexit/__sock_sendmsg")
 int BPF_PROG(inner_sock_sendmsg_exit, struct socket *sock, struct msghdr *msg, int ret)
 {
-	return on_operation(sock->sk, ret, 0, DIR_SEND);
+	return on_operation(sock->sk, ret, 0, DIR_SEND, STREAMS);
 }
 
 SEC("fexit/sock_sendmsg")
 int BPF_PROG(sock_sendmsg_exit, struct socket *sock, struct msghdr *msg, int ret)
 {
-	return on_operation(sock->sk, ret, 0, DIR_SEND);
+	return on_operation(sock->sk, ret, 0, DIR_SEND, STREAMS);
 }
 
 /* Where receives end, rather than sock_recvmsg: recvmmsg passes that only with its first message. */
 SEC("fexit/inet_recvmsg")
 int BPF_PROG(inet_recvmsg_exit, struct socket *sock, struct msghdr *msg, unsigned long size, int flags, int ret)
 {
-	return on_operation(sock->sk, ret, flags, DIR_RECV);
+	return on_operation(sock->sk, ret, flags, DIR_RECV, STREAMS | DATAGRAMS);
 }
 
 SEC("fexit/inet6_recvmsg")
 int BPF_PROG(inet6_recvmsg_exit, struct socket *sock, struct msghdr *msg, unsigned long size, int flags, int ret)
 {
-	return on_operation(sock->sk, ret, flags, DIR_RECV);
+	return on_operation(sock->sk, ret, flags, DIR_RECV, STREAMS | DATAGRAMS);
 }
 
 SEC("fexit/unix_stream_recvmsg")
 int BPF_PROG(unix_stream_recvmsg_exit, struct socket *sock, struct msghdr *msg, unsigned long size, int flags,
 	     int ret)
 {
-	return on_operation(sock->sk, ret, flags, DIR_RECV);
+	return on_operation(sock->sk, ret, flags, DIR_RECV, STREAMS);
+}
+
+/* Of a sendmmsg's datagrams only the first passes the functions above. */
+SEC("fexit/inet_sendmsg")
+int BPF_PROG(inet_sendmsg_exit, struct socket *sock, struct msghdr *msg, unsigned long size, int ret)
+{
+	return on_operation(sock->sk, ret, 0, DIR_SEND, DATAGRAMS);
+}
+
+SEC("fexit/inet6_sendmsg")
+int BPF_PROG(inet6_sendmsg_exit, struct socket *sock, struct msghdr *msg, unsigned long size, int ret)
+{
+	return on_operation(sock->sk, ret, 0, DIR_SEND, DATAGRAMS);
 }
 
 /* sendfile and splice before 6.5 (MSG_SPLICE_PAGES) do not pass sendmsg. */
@@ -396,7 +462,7 @@ SEC("fexit/kernel_sendpage")
 int BPF_PROG(kernel_sendpage_exit, struct socket *sock, struct page *page, int offset, unsigned long size, int flags,
 	     int ret)
 {
-	return on_operation(sock->sk, ret, 0, DIR_SEND);
+	return on_operation(sock->sk, ret, 0, DIR_SEND, STREAMS);
 }
 
 /* May run in another task's context or in a softirq: the process is the connection's. */

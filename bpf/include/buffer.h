@@ -86,6 +86,30 @@ static __always_inline bool find_buffer(struct task_struct *task, struct conn *c
 	return true;
 }
 
+/* Where the address is that a send names: 0 if there is none. Before find_buffer, which goes on to the next message. */
+static __always_inline __u64 send_name(struct task_struct *task, const struct conn *c)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	__u64 msg = SYS_ARG2(regs), at = 0;
+
+	switch (SYS_NR(regs)) {
+	case NR_sendto:
+		at = SYS_ARG5(regs);
+		barrier_var(at); /* or it is read by the same load as what is on the stack, which the verifier does not allow */
+		return at;
+	case NR_sendmmsg:
+		msg += sizeof(struct mmsghdr) * c->mmsg[DIR_SEND];
+		break;
+	case NR_sendmsg:
+		break;
+	default:
+		return 0;
+	}
+	if (bpf_probe_read_user(&at, sizeof(at), (void *)(msg + offsetof(struct user_msghdr, msg_name))))
+		return 0;
+	return at;
+}
+
 /* How many of the operation's first bytes stand together, and where: without a limit if all do, 0 if unreadable. */
 static __always_inline __u64 first_piece(const struct user_buffer *b, __u64 *at)
 {

@@ -77,6 +77,15 @@ static __always_inline void unix_path(struct sock *sk, __u8 *path)
 		path[0] = '@';
 }
 
+/* The address that a datagram is sent to. */
+static __always_inline void named_address(struct ev_open *e, __u64 at)
+{
+	if (at && e->family == AF_INET6)
+		bpf_probe_read_user(e->remote_addr, 16, (void *)(at + USER_ADDRESS_6));
+	else if (at)
+		bpf_probe_read_user(e->remote_addr, 4, (void *)(at + USER_ADDRESS_4));
+}
+
 /* Tells user space of a connection before the first record of it. */
 static __noinline int announce(struct conn *c, struct op *o, struct sock *sk, struct task_struct *task)
 {
@@ -100,6 +109,8 @@ static __noinline int announce(struct conn *c, struct op *o, struct sock *sk, st
 	__builtin_memset(e->local_addr, 0, sizeof(e->local_addr));
 	__builtin_memset(e->remote_addr, 0, sizeof(e->remote_addr));
 	__builtin_memset(e->unix_path, 0, sizeof(e->unix_path));
+	if (c->mode == MODE_DATAGRAM)
+		e->h.flags |= EV_F_UDP;
 	if (e->family == AF_INET6) {
 		BPF_CORE_READ_INTO(&e->local_addr, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
 		BPF_CORE_READ_INTO(&e->remote_addr, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
@@ -109,6 +120,8 @@ static __noinline int announce(struct conn *c, struct op *o, struct sock *sk, st
 	} else {
 		unix_path(sk, e->unix_path);
 	}
+	if (c->mode == MODE_DATAGRAM && o->dir == DIR_SEND && !sk->__sk_common.skc_dport)
+		named_address(e, send_name(task, c));
 	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	e->uid = bpf_get_current_uid_gid();
 	e->cgroup_id = bpf_get_current_cgroup_id();

@@ -37,6 +37,8 @@ enum event_flags {
 	EV_F_COUNTED = 1 << 1,	/* ... and the exchange they belonged to is in the overflow map */
 	EV_F_OLD = 1 << 2,	/* EV_OPEN: some of it may have gone unseen: it is older than the agent, or within TLS */
 	EV_F_TLS = 1 << 3,	/* EV_OPEN: its segments are what is inside TLS */
+	EV_F_UDP = 1 << 4,	/* EV_OPEN: a UDP socket, whose segments are a datagram each; not known which is the
+				 * remote end of one that is not connected, but for that of its first datagram */
 };
 
 enum close_how {
@@ -242,6 +244,7 @@ enum conn_mode {
 	MODE_HTTP2,
 	MODE_PLAIN,
 	MODE_FRAMED,
+	MODE_DATAGRAM, /* a UDP socket */
 };
 
 enum conn_tls {

@@ -51,6 +51,7 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define AF_INET6 10
 #define SOCK_STREAM 1
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 
 #define MSG_OOB 0x1
 #define MSG_PEEK 0x2
@@ -226,6 +227,13 @@ struct user_msghdr {
 	__u32 msg_flags;
 	__u32 pad2;
 };
+/* The beginning of struct sockaddr_in and sockaddr_in6. */
+struct user_address {
+	__u16 family;
+	__be16 port;
+};
+#define USER_ADDRESS_4 4 /* where the address itself stands */
+#define USER_ADDRESS_6 8
 struct mmsghdr {
 	struct user_msghdr msg_hdr;
 	__u32 msg_len;
@@ -250,6 +258,7 @@ struct mmsghdr {
 #define SYS_NR(regs) ((long)(regs)->orig_ax)
 #define SYS_ARG2(regs) ((regs)->si)
 #define SYS_ARG3(regs) ((regs)->dx)
+#define SYS_ARG5(regs) ((regs)->r8)
 enum {
 	NR_read = 0,
 	NR_write = 1,
@@ -280,6 +289,7 @@ enum {
 #define SYS_NR(regs) ((long)(regs)->syscallno)
 #define SYS_ARG2(regs) ((regs)->regs[1])
 #define SYS_ARG3(regs) ((regs)->regs[2])
+#define SYS_ARG5(regs) ((regs)->regs[4])
 enum {
 	NR_read = 63,
 	NR_write = 64,

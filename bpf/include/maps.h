@@ -11,6 +11,8 @@ const volatile __u32 self_tgid = 0;	   /* the agent: never looked at */
 const volatile bool select_unknown = true; /* capture processes that have no verdict yet */
 const volatile bool port_filter = false;   /* only connections with a port in `ports` */
 const volatile bool wake_on_exec = false;  /* somebody wants to know of new programs at once */
+#define DATAGRAM_PORTS 4
+const volatile __u16 datagram_ports[DATAGRAM_PORTS] = {53}; /* UDP is looked at on these, DNS's; 0: none */
 const volatile __u64 wake_bytes = 1 << 20; /* unread bytes in the ring above which the reader is woken */
 
 /* Bumped by user space after each change of `verdicts`: cached verdicts are looked up anew. */

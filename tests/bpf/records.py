@@ -18,7 +18,7 @@ from typing import Self
 RINGBUF, LRU_HASH = 27, 9
 OPEN, SEGMENT = 1, 2
 RECV, SEND = 0, 1
-LOST = 1
+LOST, UDP = 1, 16  # enum event_flags
 STRANGER, HTTP2, PLAIN, FRAMED = 1, 2, 3, 4  # enum found
 _FINDING = 20  # bytes
 WITHIN_TLS = 1 << 63
@@ -52,6 +52,8 @@ class Seen:
     local_port: int
     remote_port: int
     ways: tuple[list[Segment], list[Segment]]  # RECV, SEND
+    flags: int  # of its `struct ev_open`
+    remote_address: bytes  # IPv4 in the first four
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class Ring:
             _, way, flags, _, conn = struct.unpack_from("BBHIQ", record)
             if kind == OPEN:
                 local, remote = struct.unpack_from("HH", record, 26)
-                seen.setdefault(conn, Seen(conn, local, remote, ([], [])))
+                seen.setdefault(conn, Seen(conn, local, remote, ([], []), flags, bytes(record[48:64])))
             elif kind == SEGMENT and conn in seen:
                 off, _, cap, adv = struct.unpack_from("QQII", record, 24)
                 seen[conn].ways[way].append(Segment(flags, off, adv, bytes(record[48 : 48 + cap])))

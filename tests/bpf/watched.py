@@ -2,7 +2,9 @@
 of them.
 """
 
+import json
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +14,15 @@ from types import ModuleType
 
 from otel_ebpf._native import Session
 from tests.bpf import frames, others, records
+from tests.bpf.datagrams import DNS, HOST, Moved
 from tests.bpf.frames import PREFACE, Dialogue
 from tests.bpf.records import RECV, SEND, Ring, Seen, Segment
 from tests.testbed.agent import REPOSITORY
 from tests.testbed.process import free_port
+
+
+WANT_OF_QUESTIONS, WANT_OF_ANSWERS = 100, 16
+"""Bytes of each payload."""
 
 
 class Ends:
@@ -132,6 +139,31 @@ def recognised(name: str, found: int, formats: tuple[bytes, bytes] = (b"", b""),
             return Told(client, server, asked, answered, session.counters())
 
 
+def told_of_frames(name: str, format_: others.Format, ring_bytes: int = 64 << 20) -> Told:
+    client = format_.packed(WANT_OF_ANSWERS, WANT_OF_QUESTIONS)
+    server = format_.packed(WANT_OF_QUESTIONS, WANT_OF_ANSWERS)
+    return recognised(name, records.FRAMED, (client, server), ring_bytes)
+
+
+def framed_ways(it: Told, format_: others.Format) -> Iterator[tuple[list[Segment], bytes, int, list[tuple[int, int]]]]:
+    """Each way of each end, with its stream, how much of a payload is wanted and where frames begin."""
+    for end, asks, answers in ((it.client, SEND, RECV), (it.server, RECV, SEND)):
+        for way, stream, want in ((asks, it.asked, WANT_OF_QUESTIONS), (answers, it.answered, WANT_OF_ANSWERS)):
+            said_before = len(stream) - len(stream.lstrip(b"x"))
+            begins = [(said_before + at, size) for at, size in format_.frames_of(stream[said_before:])]
+            yield end.ways[way], stream, want, begins
+
+
+def assert_framed(name: str) -> None:
+    """Of both ends of a dialogue in frames, both ways: headers, and what is wanted of payloads."""
+    format_ = others.FORMATS[name.partition(": ")[2]]
+    for segments, stream, want, begins in framed_ways(told_of_frames(name, format_), format_):
+        have = assert_spoken_for(segments, stream)
+        for at, size in begins:
+            wanted = size if size <= frames.SHORT else want
+            assert all(have[at : at + format_.header + wanted]), (at, size)
+
+
 def assert_dialogue(ring: Ring, name: str, seed: int = 1) -> None:
     """What both ends said is told of both ends, both ways."""
     ring.connections()
@@ -143,3 +175,39 @@ def assert_dialogue(ring: Ring, name: str, seed: int = 1) -> None:
         sent = name == "sendfile" and is_server
         spliced = name == "spliced_away" and not is_server
         assert_told(end.ways[answers], both.it.stream(1), readable=not (sent or spliced), holes=spliced)
+
+
+MOST_OF_A_DATAGRAM = 4096
+
+
+def datagrams_of(name: str) -> Moved:
+    """Has an exchange of datagrams.py held."""
+    command = [sys.executable, "-m", "tests.bpf.datagrams", name]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return Moved(**json.loads(done.stdout))
+
+
+def _assert_datagrams(end: Seen, way: int, letter: bytes, sizes: list[int]) -> None:
+    off = 0
+    for segment, size in zip(end.ways[way], sizes, strict=True):
+        assert (segment.flags, segment.off, segment.adv) == (0, off, size)
+        assert segment.data == letter * min(size, MOST_OF_A_DATAGRAM)
+        off += size
+
+
+def assert_exchange(ring: Ring, name: str) -> None:
+    """Each datagram that both ends have moved is told of both, and that they are datagrams."""
+    ring.connections()
+    moved = datagrams_of(name)
+    seen = ring.connections().values()
+    (client,) = (end for end in seen if end.local_port == moved.client_port)
+    (server,) = (end for end in seen if end.local_port == DNS)
+    assert client.remote_port == DNS
+    assert client.flags & records.UDP
+    assert server.flags & records.UDP
+    if name != "over_ipv6":
+        assert client.remote_address[:4] == socket.inet_aton(HOST)
+    for end, asks, answers in ((client, SEND, RECV), (server, RECV, SEND)):
+        _assert_datagrams(end, asks, b"q", moved.asked)
+        _assert_datagrams(end, answers, b"a", moved.answered)

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.bpf import watched
+from tests.bpf import records, watched
 from tests.kernels import agent
 from tests.kernels.receiver import receiver
 from tests.testbed.clients import AT_EASE
@@ -354,6 +354,22 @@ def http2_frames(ground: Ground) -> None:
         ring.let_nobody_say()
         for name in ("headers_cut", "vectors", "sendfile"):
             watched.assert_dialogue(ring, name)
+
+
+@case
+def what_is_not_http(ground: Ground) -> None:
+    """What the programs tell of other protocols, from sessions of our own."""
+    watched.recognised("large_vectors", records.PLAIN)
+    for name in ("framed_questions: postgresql", "framed_in_vectors: mysql", "framed_bulk: kafka"):
+        watched.assert_framed(name)
+
+
+@case
+def datagrams(ground: Ground) -> None:
+    with watched.watching(16 << 20) as (_, ring):
+        ring.let_nobody_say()
+        for name in ("connected", "over_ipv6", "large", "unconnected", "messages", "many_at_once"):
+            watched.assert_exchange(ring, name)
 
 
 # ---- every system call that moves bytes ----

@@ -44,6 +44,9 @@ pub struct ConnInfo {
     pub unix_path: Option<Box<str>>,
     /// The bytes come from inside TLS: scheme https.
     pub encrypted: bool,
+    /// A UDP socket: each segment is one datagram. Of one that is not connected, the remote end is where its first
+    /// datagram went, if it was seen to send it; else not known.
+    pub datagram: bool,
     /// The aggregate's own notes: `ConnCache::default()` at the start, carried along untouched.
     pub cache: ConnCache,
 }
@@ -58,6 +61,7 @@ impl ConnInfo {
             remote,
             unix_path: None,
             encrypted: false,
+            datagram: false,
             cache: ConnCache::default(),
         }
     }

@@ -150,7 +150,7 @@ pub fn probe_hooks() -> Hooks {
 }
 
 /// Every program of the object, those that this kernel does not get among them.
-fn all<'a>(p: &'a CaptureProgs<'static>) -> [&'a ProgramMut<'static>; 14] {
+fn all<'a>(p: &'a CaptureProgs<'static>) -> [&'a ProgramMut<'static>; 16] {
     [
         &p.inet_sock_set_state,
         &p.sched_process_exec,
@@ -159,6 +159,8 @@ fn all<'a>(p: &'a CaptureProgs<'static>) -> [&'a ProgramMut<'static>; 14] {
         &p.sock_recv_length,
         &p.inner_sock_sendmsg_exit,
         &p.sock_sendmsg_exit,
+        &p.inet_sendmsg_exit,
+        &p.inet6_sendmsg_exit,
         &p.inet_recvmsg_exit,
         &p.inet6_recvmsg_exit,
         &p.unix_stream_recvmsg_exit,
@@ -225,6 +227,12 @@ impl Programs {
         progs
             .inet6_recvmsg_exit
             .set_autoload(!tracepoints && functions(&btf, "inet6_recvmsg"));
+        progs
+            .inet_sendmsg_exit
+            .set_autoload(!tracepoints && functions(&btf, "inet_sendmsg"));
+        progs
+            .inet6_sendmsg_exit
+            .set_autoload(!tracepoints && functions(&btf, "inet6_sendmsg"));
         progs
             .kernel_sendpage_exit
             .set_autoload(!tracepoints && functions(&btf, "kernel_sendpage"));
@@ -331,14 +339,6 @@ impl Programs {
     }
 }
 
-/// The maps that user space reads and writes.
-pub struct Maps {
-    /// Records.
-    pub ring: MapHandle,
-    verdicts: MapHandle,
-    strangers: MapHandle,
-    tls_sessions: MapHandle,
-    /// Exchanges that the ring had no room for.
 /// As the programs see frames: by direction, not by who asks.
 fn format_of(framing: &Framing, role: Role) -> frame_format {
     let (received, sent) = match role {
@@ -355,6 +355,14 @@ fn format_of(framing: &Framing, role: Role) -> frame_format {
     }
 }
 
+/// The maps that user space reads and writes.
+pub struct Maps {
+    /// Records.
+    pub ring: MapHandle,
+    verdicts: MapHandle,
+    strangers: MapHandle,
+    tls_sessions: MapHandle,
+    /// Exchanges that the ring had no room for.
     pub overflow: MapHandle,
     counters: MapHandle,
 }

@@ -107,6 +107,7 @@ fn open(streams: &mut Streams, bytes: &[u8]) -> bool {
         info.unix_path = Some(text(&e.unix_path).into_boxed_str());
     }
     info.encrypted = u32::from(e.h.flags) & event_flags::EV_F_TLS.0 != 0;
+    info.datagram = u32::from(e.h.flags) & event_flags::EV_F_UDP.0 != 0;
     let old = u32::from(e.h.flags) & event_flags::EV_F_OLD.0 != 0;
     streams.open(e.h.conn, info, e.h.tgid, e.h.ts_ns, old, || Process {
         uid: e.uid,

@@ -25,6 +25,12 @@ const IDLE_NS: u64 = 300_000_000_000;
 /// Idle ones are looked for so often at most: it means to look at all.
 const FORGET_NS: u64 = 10_000_000_000;
 
+/// UDP sockets close without a word: silent for so long, they are forgotten. The kernel side announces those anew that
+/// were silent for half of it.
+const SILENCE_NS: u64 = 10_000_000_000;
+/// The errno of both architectures.
+const ETIMEDOUT: i32 = 110;
+
 /// A process's sockets are closed just after its end is told; its last exchanges are waited for so long.
 const GRACE_NS: u64 = 3_000_000_000;
 
@@ -122,6 +128,8 @@ pub struct Streams {
     /// Connections with held segments.
     holding: Vec<u64>,
     forgot: bool,
+    /// UDP sockets, and when it is to be seen whether they are silent.
+    datagrams: VecDeque<(u64, u64)>,
     /// Processes with a socket on which TLS began.
     tls_users: FxHashSet<u64>,
     /// Keep `execs`.
@@ -148,6 +156,7 @@ impl Streams {
             found: Vec::new(),
             holding: Vec::new(),
             forgot: false,
+            datagrams: VecDeque::new(),
             tls_users: FxHashSet::default(),
             tell_execs: false,
             execs: Vec::new(),
@@ -185,6 +194,9 @@ impl Streams {
         if self.conns.len() >= MAX_CONNECTIONS && ts_ns >= self.forget_ns {
             self.forget_ns = ts_ns + FORGET_NS;
             self.forget_idle(ts_ns);
+        }
+        if info.datagram {
+            self.datagrams.push_back((ts_ns + SILENCE_NS, id));
         }
         let conn = Conn::new(info, tgid, self.processes.epoch, ts_ns, old);
         self.conns.insert(id, conn);
@@ -425,6 +437,7 @@ impl Streams {
                 self.release(id, true);
             }
         }
+        self.forget_silent(now_ns);
         let due = |&(ts_ns, _): &(u64, u64)| now_ns.saturating_sub(ts_ns) >= GRACE_NS;
         let count = self.dying.iter().take_while(|d| due(d)).count();
         let gone: FxHashSet<u64> = self.dying.drain(..count).map(|(_, key)| key).collect();
@@ -434,6 +447,24 @@ impl Streams {
         for key in gone {
             self.processes.forget(key);
             self.aggregator.process_gone(key);
+        }
+    }
+
+    /// Of UDP sockets that nothing was heard of any longer, what was asked got no answer.
+    fn forget_silent(&mut self, now_ns: u64) {
+        while self.datagrams.front().is_some_and(|due| due.0 <= now_ns) {
+            let Some((_, id)) = self.datagrams.pop_front() else {
+                return;
+            };
+            let Some(conn) = self.conns.get(&id) else {
+                continue;
+            };
+            let due_ns = conn.last_ns + SILENCE_NS;
+            if due_ns > now_ns {
+                self.datagrams.push_back((due_ns, id));
+            } else {
+                self.close(id, now_ns, Closed::Gone(ETIMEDOUT), false);
+            }
         }
     }
 

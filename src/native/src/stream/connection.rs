@@ -99,7 +99,7 @@ impl Conn {
     /// Nothing of it has been passed on. `old`: there may have been something before.
     pub(super) fn new(info: ConnInfo, tgid: u32, epoch: u64, ts_ns: u64, old: bool) -> Self {
         Self {
-            tcp: info.unix_path.is_none() && info.local.address != Address::Unix,
+            tcp: info.unix_path.is_none() && info.local.address != Address::Unix && !info.datagram,
             key: info.process_key,
             info,
             state: State::undecided(ts_ns),

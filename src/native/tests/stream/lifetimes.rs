@@ -165,6 +165,23 @@ fn unix_sockets_end_with_their_process_and_no_others_do() {
     assert_eq!(m.streams.open_connections(), 1);
 }
 
+/// UDP sockets are forgotten once they are silent, and may come again.
+#[test]
+fn a_udp_socket_ends_when_nothing_is_heard_of_it() {
+    let mut m = Machine::new();
+    let conn = m.open(1, Kind::Udp);
+    let tcp = m.tcp(2);
+    m.passes(9_000);
+    assert_eq!(m.streams.open_connections(), 2);
+    m.passes(2_000);
+    assert_eq!(m.streams.open_connections(), 1);
+    assert!(!m.streams.take_forgot(), "the kernel side knows by itself");
+    m.announce(conn, Kind::Udp);
+    m.exchange(tcp, Role::Server, "/a");
+    m.passes(11_000);
+    assert_eq!(m.streams.open_connections(), 1);
+}
+
 #[test]
 fn programs_without_traffic_are_nobodys_business() {
     let mut m = Machine::new();

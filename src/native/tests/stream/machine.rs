@@ -47,6 +47,7 @@ pub enum Kind {
     Tcp,
     /// Had traffic before it was first seen.
     OldTcp,
+    Udp,
     Unix,
 }
 
@@ -86,7 +87,7 @@ impl Machine {
         self.conns.push(Conn {
             tgid,
             off,
-            tcp: kind != Kind::Unix,
+            tcp: matches!(kind, Kind::Tcp | Kind::OldTcp),
         });
         let id = self.conns.len() as u64;
         self.announce(id, kind);
@@ -97,7 +98,7 @@ impl Machine {
     pub fn announce(&mut self, id: u64, kind: Kind) {
         let tgid = self.conns[id as usize - 1].tgid;
         let end = |address, port| Endpoint { address, port };
-        let info = if kind == Kind::Unix {
+        let mut info = if kind == Kind::Unix {
             let mut info = ConnInfo::new(
                 0,
                 Role::Server,
@@ -111,6 +112,7 @@ impl Machine {
             let remote = Address::V4(Ipv4Addr::new(10, 0, 0, 2));
             ConnInfo::new(0, Role::Server, end(local, PORT), end(remote, PORT + 1))
         };
+        info.datagram = kind == Kind::Udp;
         // a unix socket's age is never known
         let old = kind != Kind::Tcp;
         self.streams
