@@ -5,6 +5,7 @@ mod forwarded;
 pub mod http1;
 pub mod http2;
 
+use crate::capture_mode::Capture;
 use crate::exchange::Parser;
 
 /// What starts here, going one way.
@@ -49,6 +50,8 @@ pub struct Protocol {
     /// Says what starts here. It must be certain: where one message can't prove it, the parser says nothing of what
     /// it finds until it has seen more, and `NotMine` if that is something else. `More` keeps the bytes, up to 16 KB.
     pub detect: fn(&Opening<'_>) -> Detect,
+    /// Which of its bytes the kernel side passes on, once it is recognised.
+    pub capture: Capture,
     /// A parser for one connection. `old`: it may have had traffic before.
     pub parser: fn(old: bool) -> Box<dyn Parser + Send>,
 }

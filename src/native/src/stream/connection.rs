@@ -228,7 +228,13 @@ impl Conn {
                     found.push((within(&self.info, s.conn), Found::Http2));
                 }
                 match self.state {
-                    State::Other(..) => self.guessed(verdict, s.ts_ns),
+                    State::Other(protocol, _) => {
+                        if !self.info.datagram {
+                            let what = protocol.capture.found(self.info.role);
+                            found.push((within(&self.info, s.conn), what));
+                        }
+                        self.guessed(verdict, s.ts_ns)
+                    }
                     _ => verdict,
                 }
             }

@@ -146,7 +146,7 @@ fn other_protocol(info: &ConnInfo, dir: Direction, bytes: &[u8], first: bool) ->
         from_port: from,
         to_port: to,
         first,
-        datagram: false,
+        datagram: info.datagram,
     };
     let mut more = false;
     for protocol in PROTOCOLS {
