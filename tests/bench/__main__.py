@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench import counting, native
+from tests.bench import calls, counting, native
 from tests.bench.measure import Sample, Watch
 
-SECTIONS = ("native", "bpf", "count", "vm")
+SECTIONS = ("native", "calls", "bpf", "count", "vm")
 
 
 def main() -> int:
@@ -50,6 +50,11 @@ def main() -> int:
         results["native"] = [_pairs_as_dict(each) for each in pairs]
         if not as_json:
             print_pairs(pairs)
+    if "calls" in sections:
+        called = calls.rounds(options.rounds, options.seconds, say)
+        results["calls"] = [asdict(each) | {"ratio": each.ratio} for each in called]
+        if not as_json:
+            print_calls(called)
     if "bpf" in sections:
         sample = native.bpf_cost(options.seconds)
         results["bpf"] = asdict(sample)
@@ -134,6 +139,28 @@ def _before_after(each: native.Pairs, percentile: str) -> str:
     without = median(getattr(sample.load, percentile) for sample in each.without)
     watched = median(getattr(sample.load, percentile) for sample in each.watched)
     return f"{without:,.0f} → {watched:,.0f}"
+
+
+def print_calls(pairs: list[calls.Pairs]) -> None:
+    """Databases under their own tools."""
+    table(
+        "PostgreSQL under pgbench, Redis under redis-benchmark, client and server watched, pairs of without and with "
+        "the agent: median (min-max)",
+        ["", "calls/s without", "with", "ratio", "agent µs/call", "peak RSS MB", "calls", "missed"],
+        [
+            [
+                each.name,
+                span_of(each.without),
+                span_of(each.watched),
+                span_of(each.ratios, ".2f"),
+                span_of(each.agent_us, ".2f"),
+                f"{each.peak_rss_bytes / 1e6:.0f}",
+                f"{each.calls:,}",
+                f"{each.missed:,}",
+            ]
+            for each in pairs
+        ],
+    )
 
 
 def print_bpf(sample: Sample) -> None:

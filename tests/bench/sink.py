@@ -39,12 +39,13 @@ class Sink:
         assert isinstance(got, dict)
         return got
 
-    def counted(self, metric: str, pids: set[int]) -> int:
-        """Measurements in the last state of a cumulative histogram, by these processes."""
+    def counted(self, metric: str, pids: set[int], attribute: tuple[str, str] | None = None) -> int:
+        """Measurements in the last state of a cumulative histogram, by these processes, with this attribute."""
         telemetry = Telemetry(self.folder)
         for path in sorted(self.folder.glob("metrics-*.bin")):
             telemetry.add(points=points(path.read_bytes()))
-        return sum(point.count for point in telemetry.latest(metric, pids))
+        found = telemetry.latest(metric, pids)
+        return sum(p.count for p in found if attribute is None or p.attributes.get(attribute[0]) == attribute[1])
 
 
 @contextmanager
