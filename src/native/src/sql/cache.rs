@@ -26,6 +26,8 @@ pub struct Statements {
     old: FxHashMap<u64, Known>,
     young_bytes: usize,
     old_bytes: usize,
+    /// Room to write shapes into.
+    shape: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -49,45 +51,56 @@ impl Statements {
         Self::default()
     }
 
-    /// What [`super::describe`] says, without asking it again where it was asked lately.
+    /// What [`super::describe`] says, without asking it again where it was asked lately of a statement that differs
+    /// from this one in values alone.
     pub fn get(
         &mut self,
         dialect: Dialect,
         statement: &[u8],
         parameterised: bool,
     ) -> &Arc<Statement> {
-        let (source, cut) = bounded(statement);
+        let (mut source, cut) = bounded(statement);
+        let Self {
+            young,
+            old,
+            young_bytes,
+            old_bytes,
+            shape,
+        } = self;
+        if !parameterised && !cut && super::shape(source, shape) {
+            source = shape;
+        }
         let key = Key {
             dialect,
             parameterised,
             cut,
         };
-        if self.young.len() >= MAX_STATEMENTS || self.young_bytes >= MAX_GENERATION_BYTES {
-            self.old = std::mem::take(&mut self.young);
-            self.old_bytes = std::mem::take(&mut self.young_bytes);
+        if young.len() >= MAX_STATEMENTS || *young_bytes >= MAX_GENERATION_BYTES {
+            *old = std::mem::take(young);
+            *old_bytes = std::mem::take(young_bytes);
         }
         let mut hasher = FxHasher::default();
         (key, source).hash(&mut hasher);
         let hash = hasher.finish();
-        match self.young.entry(hash) {
+        match young.entry(hash) {
             Entry::Occupied(mut known) => {
                 if !known.get().is(key, source) {
                     let new = Known::describe(key, source);
-                    self.young_bytes += new.bytes();
-                    self.young_bytes -= known.insert(new).bytes();
+                    *young_bytes += new.bytes();
+                    *young_bytes -= known.insert(new).bytes();
                 }
                 &known.into_mut().statement
             }
             Entry::Vacant(free) => {
-                let known = match self.old.remove(&hash) {
+                let known = match old.remove(&hash) {
                     Some(known) => {
-                        self.old_bytes -= known.bytes();
+                        *old_bytes -= known.bytes();
                         Some(known).filter(|known| known.is(key, source))
                     }
                     None => None,
                 };
                 let known = known.unwrap_or_else(|| Known::describe(key, source));
-                self.young_bytes += known.bytes();
+                *young_bytes += known.bytes();
                 &free.insert(known).statement
             }
         }
@@ -143,13 +156,25 @@ mod tests {
     }
 
     #[test]
+    fn values_make_no_other_statement() {
+        let mut statements = Statements::new();
+        let mut ask = |id: u32| {
+            let sql = format!("SELECT a FROM t WHERE b = {id} AND c = 'n{id}'");
+            Arc::clone(statements.get(Dialect::Mysql, sql.as_bytes(), false))
+        };
+        let first = ask(1);
+        assert_eq!(&*first.text, "SELECT a FROM t WHERE b = ? AND c = ?");
+        assert!(Arc::ptr_eq(&first, &ask(2_000_000)));
+    }
+
+    #[test]
     fn what_comes_again_outlives_a_flood() {
         let mut statements = Statements::new();
         let kept = b"SELECT a FROM kept";
         let first = Arc::clone(statements.get(Dialect::Generic, kept, false));
         for round in 0..5_000 {
             let flood = format!(
-                "SELECT a FROM t WHERE b = {round} {}",
+                "SELECT a{round} FROM t WHERE b = {}",
                 "x".repeat(round % 999)
             );
             statements.get(Dialect::Generic, flood.as_bytes(), false);
@@ -168,7 +193,7 @@ mod tests {
     fn long_ones_are_few() {
         let mut statements = Statements::new();
         for round in 0..500 {
-            let long = format!("SELECT {round}, {}", "a, ".repeat(100_000));
+            let long = format!("SELECT a{round}, {}", "a, ".repeat(100_000));
             let statement = statements.get(Dialect::Generic, long.as_bytes(), false);
             assert!(statement.text.len() <= super::super::MAX_BYTES);
             assert!(statements.heap_bytes() <= MAX_BYTES);

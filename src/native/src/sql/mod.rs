@@ -12,10 +12,12 @@
 
 mod cache;
 mod lex;
+mod shape;
 mod summary;
 mod text;
 
 pub use cache::Statements;
+pub use shape::shape;
 
 /// Statements are read up to here, and no text is longer.
 pub const MAX_BYTES: usize = 16 * 1024;

@@ -260,6 +260,47 @@ fn no_literal_gets_out() {
     }
 }
 
+/// A shape says of itself what each of its statements says; most statements with values have one.
+#[test]
+fn a_shape_is_as_good_as_its_statement() {
+    let mut shape = Vec::new();
+    let mut shaped = 0;
+    let mut same = |dialect: Dialect, sql: &[u8]| {
+        if !_native::sql::shape(sql, &mut shape) || shape == sql {
+            return;
+        }
+        shaped += 1;
+        assert_eq!(
+            describe(dialect, sql, false),
+            describe(dialect, &shape, false),
+            "{dialect:?}: {}",
+            String::from_utf8_lossy(sql)
+        );
+    };
+    let published: Vec<super::Published> =
+        serde_norway::from_str(include_str!("db-sql-test-cases.json")).unwrap();
+    let texts = published.into_iter().map(|case| case.input.query);
+    let texts: Vec<String> = texts
+        .chain(cases().into_iter().map(|case| case.sql))
+        .collect();
+    let mut random = Random(13);
+    for (_, dialect) in DIALECTS {
+        for sql in &texts {
+            same(dialect, sql.as_bytes());
+        }
+        for _ in 0..400 * STATEMENTS {
+            let mut sql = statement(dialect, &mut random);
+            if random.below(2) == 0 {
+                sql = sql.replace(|c: char| "\"`[{/#\\$@:?".contains(c) || !c.is_ascii(), " ");
+            }
+            same(dialect, sql.as_bytes());
+            let end = random.below(sql.len() + 1);
+            same(dialect, &sql.as_bytes()[..end]);
+        }
+    }
+    assert!(shaped > 500, "only {shaped}");
+}
+
 /// What is said has something in it: a text that is nothing but `?` would pass, too.
 #[test]
 fn what_is_no_literal_is_shown() {
