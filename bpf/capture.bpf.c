@@ -302,23 +302,23 @@ static __always_inline struct conn *watched_conn(struct sock *sk, struct task_st
 	return c;
 }
 
-static __always_inline int on_datagram(struct sock *sk, struct task_struct *task, struct left_alone *left, struct op *o,
-				       int ret, int flags, const int dir)
+static __always_inline void on_datagram(struct sock *sk, struct task_struct *task, struct left_alone *left,
+					struct op *o, int ret, int flags, const int dir)
 {
 	struct conn *c = watched_conn(sk, task, left, o, ret, dir,
 				      is_new_datagram(sk, ret, dir) ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 	bool silent;
 
 	if (!c)
-		return 0;
+		return;
 	if ((c->mode != MODE_DATAGRAM && !begin_datagrams(c, task, dir)) ||
 	    (may_be_stranger(c, 0) && is_stranger(c, c->id))) {
 		c->state = CONN_IGNORED;
-		return 0;
+		return;
 	}
 	if (ret < 0) {
 		c->mmsg[dir] = 0;
-		return 0;
+		return;
 	}
 	o->ts = bpf_ktime_get_boot_ns();
 	o->off = c->half[dir].off;
@@ -326,15 +326,19 @@ static __always_inline int on_datagram(struct sock *sk, struct task_struct *task
 	silent = o->ts - c->half[DIR_RECV].burst_ts > DATAGRAM_SILENCE_NS;
 	c->half[DIR_RECV].burst_ts = o->ts; /* of the last one, either way */
 	if ((silent || c->announced != announce_generation) && announce(c, o, sk, task)) {
-		find_buffer(task, c, dir);
-		return lost_record(c, o);
+		find_buffer(task, c, dir); /* goes on to the next message */
+		lost_record(c, o);
+		return;
 	}
 	o->readable = find_buffer(task, c, dir) && !(dir == DIR_RECV && flags & MSG_TRUNC);
-	if (!o->readable || ret == 0)
-		return ret ? emit_edge(c, o, 0, ret) : 0;
-	if (ret <= SMALL)
-		return emit_small(c, o, ret);
-	return emit_piece(c, o, ret < PIECE ? ret : PIECE, ret);
+	if (ret == 0)
+		return;
+	if (!o->readable)
+		emit_edge(c, o, 0, ret);
+	else if (ret <= SMALL)
+		emit_small(c, o, ret);
+	else
+		emit_piece(c, o, ret < PIECE ? ret : PIECE, ret);
 }
 
 /* Which sockets a hook is for. */
@@ -357,8 +361,11 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, con
 	o.tgid = task->tgid;
 	if (dir == DIR_RECV && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
 		return 0;
-	if (!(sockets & STREAMS) || !is_stream(sk))
-		return sockets & DATAGRAMS && is_datagram(sk) ? on_datagram(sk, task, left, &o, ret, flags, dir) : 0;
+	if (!(sockets & STREAMS) || !is_stream(sk)) {
+		if (sockets & DATAGRAMS && is_datagram(sk))
+			on_datagram(sk, task, left, &o, ret, flags, dir);
+		return 0;
+	}
 	c = watched_conn(sk, task, left, &o, ret, dir, ret > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 	if (!c)
 		return 0;

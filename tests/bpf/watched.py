@@ -20,7 +20,6 @@ from tests.bpf.records import RECV, SEND, Ring, Seen, Segment
 from tests.testbed.agent import REPOSITORY
 from tests.testbed.process import free_port
 
-
 WANT_OF_QUESTIONS, WANT_OF_ANSWERS = 100, 16
 """Bytes of each payload."""
 
