@@ -74,4 +74,44 @@ impl Framing {
         );
         self
     }
+
+    /// Bytes of each payload that are wanted: of what the observed process receives, and of what it sends.
+    pub fn wants(&self, role: Role) -> [u32; 2] {
+        match role {
+            Role::Server => [self.want_request, self.want_response],
+            Role::Client => [self.want_response, self.want_request],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POSTGRESQL: Framing = Framing {
+        header: 5,
+        length_at: 1,
+        length_bytes: 4,
+        little_endian: false,
+        bias: -4,
+        want_request: 4096,
+        want_response: 256,
+    }
+    .checked();
+
+    #[test]
+    fn a_server_receives_what_a_client_sends() {
+        assert_eq!(POSTGRESQL.wants(Role::Server), [4096, 256]);
+        assert_eq!(POSTGRESQL.wants(Role::Client), [256, 4096]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the length stands in the header")]
+    fn a_length_behind_the_header_is_none() {
+        let _ = Framing {
+            header: 4,
+            ..POSTGRESQL
+        }
+        .checked();
+    }
 }

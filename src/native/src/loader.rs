@@ -339,19 +339,15 @@ impl Programs {
     }
 }
 
-/// As the programs see frames: by direction, not by who asks.
+/// As the programs see frames.
 fn format_of(framing: &Framing, role: Role) -> frame_format {
-    let (received, sent) = match role {
-        Role::Server => (framing.want_request, framing.want_response),
-        Role::Client => (framing.want_response, framing.want_request),
-    };
     frame_format {
         header: framing.header,
         length_at: framing.length_at,
         length_bytes: framing.length_bytes,
         little_endian: u8::from(framing.little_endian),
         bias: framing.bias,
-        want: [received, sent],
+        want: framing.wants(role),
     }
 }
 
