@@ -1,6 +1,7 @@
 //! One parser per protocol, each a state machine over bytes behind `exchange::Parser`. None of them knows
 //! where the bytes come from.
 
+mod dns;
 mod forwarded;
 pub mod http1;
 pub mod http2;
@@ -57,4 +58,8 @@ pub struct Protocol {
 }
 
 /// All of them, those that are recognised most surely first.
-pub const PROTOCOLS: &[Protocol] = &[];
+pub const PROTOCOLS: &[Protocol] = &[Protocol {
+    name: "dns",
+    detect: dns::detect,
+    parser: dns::parser,
+}];
