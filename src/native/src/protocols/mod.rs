@@ -5,6 +5,7 @@ mod dns;
 mod forwarded;
 pub mod http1;
 pub mod http2;
+mod mongodb;
 
 use crate::capture_mode::Capture;
 use crate::exchange::Parser;
@@ -58,8 +59,15 @@ pub struct Protocol {
 }
 
 /// All of them, those that are recognised most surely first.
-pub const PROTOCOLS: &[Protocol] = &[Protocol {
-    name: "dns",
-    detect: dns::detect,
-    parser: dns::parser,
-}];
+pub const PROTOCOLS: &[Protocol] = &[
+    Protocol {
+        name: "mongodb",
+        detect: mongodb::detect,
+        parser: mongodb::parser,
+    },
+    Protocol {
+        name: "dns",
+        detect: dns::detect,
+        parser: dns::parser,
+    },
+];
