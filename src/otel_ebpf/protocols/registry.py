@@ -144,4 +144,20 @@ _DNS: Final[Metrics] = {
 # AWS' conventions make a call of the SDK a remote procedure call.
 AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS, "object_store": GRPC.metrics}
 
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC)}
+MONGODB: Final = Protocol(
+    name="mongodb",
+    title="MongoDB",
+    detector="a header whose operation, sizes and document agree: OP_MSG, OP_QUERY and the like, OP_COMPRESSED",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/mongodb/",
+    metrics=_DB,
+)
+
+DNS: Final = Protocol(
+    name="dns",
+    title="DNS over UDP and TCP",
+    detector="a message with one question and nothing that a question has not; over UDP on port 53 alone",
+    conventions="https://opentelemetry.io/docs/specs/semconv/dns/dns-metrics/",
+    metrics=_DNS,
+)
+
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MONGODB, DNS)}
