@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 
 /// More than this, of all clients of a socket together, are not waited for.
 pub(super) const MAX_IN_FLIGHT: usize = 4096;
-/// Whoever asked has given up by now, if it has not asked again: glibc's resolver and Go's wait for 5 s, and
-/// resolv.conf(5) knows no more than 30 s.
+/// An answer may come so long after the question was asked, or asked again: resolv.conf(5) knows no longer wait.
 pub(super) const PATIENCE_NS: u64 = 30_000_000_000;
+/// So long resolvers wait if nobody tells them otherwise, glibc's and Go's: then they ask again, or give up.
+const TIMEOUT_NS: u64 = 5_000_000_000;
 /// An answer that does not repeat the question is looked up among so many.
 const FEW: usize = 16;
 
@@ -143,6 +144,11 @@ fn is_last(by_key: &FxHashMap<u64, Asked>, key: u64, number: u64) -> bool {
 }
 
 impl Asked {
+    /// When nobody waited for it any longer, as far as one can know.
+    pub(super) fn timeout_ns(&self) -> u64 {
+        self.last_ns.saturating_add(TIMEOUT_NS)
+    }
+
     fn is(&self, id: u16, name: &[u8]) -> bool {
         self.id == id && self.name.eq_ignore_ascii_case(name)
     }

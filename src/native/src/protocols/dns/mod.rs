@@ -19,8 +19,9 @@
 //!   question ends the lookup with its id if it is an error: some servers give back nothing of what they don't
 //!   understand.
 //! - Of a transfer (AXFR) the first message counts.
-//! - A datagram's lookup that nobody has answered when its socket is closed, or 30 s after it was asked, has timed out.
-//!   There is no clock here: later traffic tells the time.
+//! - A datagram's lookup that nobody has answered when its socket is closed, or 30 s after it was last asked, has timed
+//!   out. There is no clock here: later traffic tells the time, and it counts as over 5 s after it was last asked, which
+//!   is when resolvers lose their patience.
 //! - A stream with a gap across a message's border, or with what is no message, goes on where a piece begins with a
 //!   whole message. If it was the server's, what was in flight may have been answered, and is given up.
 //! - Memory: per connection `MAX_IN_FLIGHT` questions of up to 255 bytes, two messages of `MAX_KEPT`.
@@ -34,7 +35,7 @@ use super::{Detect, Opening};
 use crate::exchange::{
     Detail, Dns, End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict, Which,
 };
-use flight::{Asked, Flight, PATIENCE_NS};
+use flight::{Asked, Flight};
 use message::{Header, HEADER};
 use name::Trouble;
 use stream::{Half, Message};
@@ -177,8 +178,7 @@ impl Lookups {
     /// Those of which no answer can be expected any more.
     fn give_up(&mut self, ts_ns: u64, sink: &mut dyn Sink) {
         while let Some(asked) = self.flight.given_up(ts_ns) {
-            let end_ns = asked.last_ns.saturating_add(PATIENCE_NS);
-            report(&asked, end_ns, ErrorKind::Timeout.into(), sink);
+            report(&asked, asked.timeout_ns(), ErrorKind::Timeout.into(), sink);
         }
     }
 
@@ -270,7 +270,11 @@ impl Connection {
 
     fn finish_all(&mut self, ts_ns: u64, error: ErrorKind, sink: &mut dyn Sink) {
         while let Some(asked) = self.lookups.flight.oldest() {
-            report(&asked, ts_ns.max(asked.start_ns), error.into(), sink);
+            let end_ns = match error {
+                ErrorKind::Timeout => ts_ns.min(asked.timeout_ns()),
+                _ => ts_ns,
+            };
+            report(&asked, end_ns.max(asked.start_ns), error.into(), sink);
         }
     }
 
@@ -327,5 +331,59 @@ impl Parser for Connection {
 
     fn in_flight(&self) -> usize {
         self.lookups.flight.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// When lookups began and ended, and how.
+    #[derive(Default)]
+    struct Ends(Vec<(u64, u64, Option<ErrorKind>)>);
+
+    impl Sink for Ends {
+        fn begin(&mut self, _: &[u8]) {}
+        fn exchange(&mut self, exchange: &Exchange<'_>) {
+            let (start, end) = (exchange.start_ns / SECOND, exchange.end_ns / SECOND);
+            self.0.push((start, end, exchange.error));
+        }
+        fn abandoned(&mut self, _: Which<'_>) {}
+    }
+
+    fn query(id: u8) -> Vec<u8> {
+        [&[0, id, 1, 0, 0, 1], &[0; 6][..], b"\x01a\0\0\x01\0\x01"].concat()
+    }
+
+    fn feed(connection: &mut Connection, second: u64, bytes: &[u8], ends: &mut Ends) {
+        let input = Input::Data(bytes);
+        connection.feed(Side::Request, second * SECOND, input, ends);
+    }
+
+    #[test]
+    fn a_lookup_that_is_asked_again_goes_on() {
+        let (mut connection, mut ends) = (Connection::default(), Ends::default());
+        feed(&mut connection, 1, &query(1), &mut ends);
+        feed(&mut connection, 20, &query(1), &mut ends);
+        feed(&mut connection, 45, &query(2), &mut ends);
+        assert_eq!(ends.0, []);
+        feed(&mut connection, 51, &query(3), &mut ends);
+        assert_eq!(ends.0, [(1, 25, Some(ErrorKind::Timeout))]);
+    }
+
+    #[test]
+    fn the_oldest_are_given_up_if_there_are_too_many() {
+        let (mut connection, mut ends) = (Connection::default(), Ends::default());
+        for round in 0..3 * flight::MAX_IN_FLIGHT {
+            let mut message = query((round & 0xff) as u8);
+            message[0] = (round >> 8) as u8;
+            feed(&mut connection, 1, &message, &mut ends);
+        }
+        assert_eq!(connection.in_flight(), flight::MAX_IN_FLIGHT);
+        connection.end(3 * SECOND, End::Closed, &mut ends);
+        assert_eq!(ends.0.len(), flight::MAX_IN_FLIGHT);
+        assert_eq!(ends.0[0], (1, 3, Some(ErrorKind::Timeout)));
     }
 }
