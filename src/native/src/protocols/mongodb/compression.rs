@@ -8,11 +8,8 @@ use super::bson::i32_at;
 use super::frame::MAX_KEPT;
 use flate2::{Decompress, FlushDecompress};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::cell::RefCell;
 use std::io::Read;
-
-/// Larger ones would take more memory than what they have to say is worth: zstd's window (RFC 8878, 3.1.1.1.2), which
-/// the drivers' levels leave at 8 MB or less.
-const MAX_WINDOW: u64 = 8 << 20;
 
 /// What stands in front of the compressed bytes.
 pub(super) struct Compressed<'a> {
@@ -50,63 +47,75 @@ impl Compressed<'_> {
                 plain.extend_from_slice(self.bytes.get(..room).unwrap_or(self.bytes));
             }
             compressor::SNAPPY => drop(snappy(self.bytes, room, plain)),
-            compressor::ZLIB => {
-                plain.reserve_exact(room);
-                // bytes that are none of zlib's end it, as too few of them do
-                let _ =
-                    Decompress::new(true).decompress_vec(self.bytes, plain, FlushDecompress::Sync);
-                plain.truncate(room);
-            }
-            _ => drop(zstd(self.bytes, room, plain)),
+            // a thread that ends has no decoders any more
+            compressor::ZLIB => drop(ZLIB.try_with(|zlib| inflate(zlib, self.bytes, room, plain))),
+            _ => drop(ZSTD.try_with(|decoder| zstd(decoder, self.bytes, room, plain))),
         }
         plain.len() == self.size
     }
 }
 
+thread_local! {
+    // they take longer to make than to use
+    static ZLIB: RefCell<Option<Decompress>> = const { RefCell::new(None) };
+    static ZSTD: RefCell<Option<FrameDecoder>> = const { RefCell::new(None) };
+}
+
+/// zlib (RFC 1950).
+fn inflate(zlib: &RefCell<Option<Decompress>>, bytes: &[u8], room: usize, plain: &mut Vec<u8>) {
+    let Ok(mut zlib) = zlib.try_borrow_mut() else {
+        return;
+    };
+    let zlib = zlib.get_or_insert_with(|| Decompress::new(true));
+    zlib.reset(true);
+    plain.reserve_exact(room);
+    // bytes that are none of zlib's end it, as too few of them do
+    let _ = zlib.decompress_vec(bytes, plain, FlushDecompress::Sync);
+    plain.truncate(room);
+}
+
+/// The header of a frame with the smallest window there is, of no known size and without a checksum.
+const FRAME: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0, 0];
+
 /// zstd (RFC 8878). `None`: it can't be read, or only this far.
-fn zstd(bytes: &[u8], room: usize, plain: &mut Vec<u8>) -> Option<()> {
-    if window(bytes)? > MAX_WINDOW {
-        return None;
-    }
-    let mut source = bytes;
-    let mut decoder = FrameDecoder::new();
+///
+/// A decoder keeps a window of what it has decoded for itself, which may be all that there is. So the frame is given
+/// another header: with the smallest window, a block is enough to get at the beginning, and to what is beyond the
+/// window its blocks may refer all the same, as nothing is taken out before they are decoded.
+fn zstd(
+    decoder: &RefCell<Option<FrameDecoder>>,
+    bytes: &[u8],
+    room: usize,
+    plain: &mut Vec<u8>,
+) -> Option<()> {
+    let mut decoder = decoder.try_borrow_mut().ok()?;
+    let decoder = decoder.get_or_insert_with(FrameDecoder::new);
+    let mut source = FRAME.chain(bytes.get(header_len(bytes)?..)?);
     decoder.init(&mut source).ok()?;
-    while plain.len() < room && !(decoder.is_finished() && decoder.can_collect() == 0) {
-        let more = BlockDecodingStrategy::UptoBlocks(1);
-        let goes_on = decoder.decode_blocks(&mut source, more).is_ok();
-        let at = plain.len();
-        plain.resize(room, 0);
-        let read = decoder.read(plain.get_mut(at..)?).unwrap_or(0);
-        plain.truncate(at + read);
-        if read == 0 && !goes_on {
-            return None;
+    while decoder.can_collect() < room && !decoder.is_finished() {
+        let one = BlockDecodingStrategy::UptoBlocks(1);
+        if decoder.decode_blocks(&mut source, one).is_err() {
+            break;
         }
     }
+    plain.resize(room, 0);
+    let read = decoder.read(plain).unwrap_or(0);
+    plain.truncate(read);
     Some(())
 }
 
-/// Bytes that a frame's blocks may refer back to (RFC 8878, 3.1.1.1).
-fn window(frame: &[u8]) -> Option<u64> {
-    let descriptor = *frame.get(4)?;
-    if descriptor & 0x20 == 0 {
-        let byte = u64::from(*frame.get(5)?);
-        let base = 1_u64 << (10 + (byte >> 3));
-        return Some(base + (base >> 3) * (byte & 7));
-    }
-    // a single segment: all of it
-    let at = 5 + [0, 1, 2, 4][usize::from(descriptor & 3)];
-    let number = |len: usize| {
-        let mut word = [0; 8];
-        word.get_mut(..len)?
-            .copy_from_slice(frame.get(at..at + len)?);
-        Some(u64::from_le_bytes(word))
+/// Of a frame's header (RFC 8878, 3.1.1.1). `None`: it is none, or has a dictionary that nobody here knows.
+fn header_len(frame: &[u8]) -> Option<usize> {
+    let rest = frame.strip_prefix(&FRAME[..4])?;
+    let descriptor = *rest.first()?;
+    let (single_segment, dictionary) = (descriptor & 0x20 != 0, descriptor & 3 != 0);
+    let size = match descriptor >> 6 {
+        0 => usize::from(single_segment),
+        1 => 2,
+        2 => 4,
+        _ => 8,
     };
-    match descriptor >> 6 {
-        0 => number(1),
-        1 => number(2).map(|size| size + 256),
-        2 => number(4),
-        _ => number(8),
-    }
+    (!dictionary).then_some(FRAME.len() - usize::from(single_segment) + size)
 }
 
 /// Snappy's raw format (format_description.txt of google/snappy). `None`: it can't be read, or only this far.
@@ -197,16 +206,21 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_too_large_is_not_made() {
-        let magic = [0x28, 0xb5, 0x2f, 0xfd];
-        let frame = |rest: &[u8]| [&magic[..], rest].concat();
-        assert_eq!(window(&frame(&[0x00, 0x58])), Some(2 << 20));
-        assert_eq!(window(&frame(&[0x20, 0x10])), Some(16));
-        assert_eq!(window(&frame(&[0x60, 0x10, 0x00])), Some(272));
-        assert_eq!(
-            window(&frame(&[0xa3, 1, 2, 3, 4, 0, 0, 0, 1])),
-            Some(1 << 24)
-        );
-        assert_eq!(plain(3, &frame(&[0x00, 0xff]), 100), (Vec::new(), false));
+    fn a_frame_of_zstd_has_a_header_of_some_length() {
+        let frame = |descriptor| [&FRAME[..4], &[descriptor]].concat();
+        let of = [0x00, 0x20, 0x60, 0xa0, 0xe4, 0x80, 0x01].map(|byte| header_len(&frame(byte)));
+        let expected = [Some(6), Some(6), Some(7), Some(9), Some(13), Some(10), None];
+        assert_eq!(of, expected);
+        assert_eq!(header_len(b"\x28\xb5\x2f\xfe\x00"), None);
+    }
+
+    #[test]
+    fn zstd_is_read_no_further_than_there_is_room() {
+        // blocks that repeat a byte 128 KB times, in a window of 2 GB; the second one is none
+        let size = (128 << 10) << 3;
+        let block = [size | 2, size >> 8, size >> 16, i32::from(b'x')].map(|byte| byte as u8);
+        let bytes = [&FRAME[..4], &[0, 0xa8], &block, &[6, 0, 0]].concat();
+        let (found, whole) = plain(3, &bytes, 2_000_000);
+        assert_eq!((found, whole), (vec![b'x'; MAX_KEPT], false));
     }
 }
