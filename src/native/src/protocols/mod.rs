@@ -63,11 +63,13 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "mongodb",
         detect: mongodb::detect,
+        capture: mongodb::CAPTURE,
         parser: mongodb::parser,
     },
     Protocol {
         name: "dns",
         detect: dns::detect,
+        capture: Capture::Plain,
         parser: dns::parser,
     },
 ];

@@ -27,6 +27,7 @@ mod reply;
 mod request;
 
 use super::{Detect, Opening};
+use crate::capture_mode::{Capture, Framing};
 use crate::exchange::{
     Db, DbSystem, Detail, End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict, Which,
 };
@@ -40,6 +41,20 @@ use std::collections::VecDeque;
 const MAX_IN_FLIGHT: usize = 1024;
 /// Texts of answered requests that are used again.
 const MAX_SPARE: usize = 8;
+
+/// A command may have the name of its database behind all else; of answers the beginning is enough.
+pub(super) const CAPTURE: Capture = Capture::Framed(
+    Framing {
+        header: HEADER as u8,
+        length_at: 0,
+        length_bytes: 4,
+        little_endian: true,
+        bias: -(HEADER as i32),
+        want_request: (MAX_KEPT - HEADER) as u32,
+        want_response: 4096,
+    }
+    .checked(),
+);
 
 /// Says whose messages start here: the header has little to be recognised by, so that what follows has to be what the
 /// header says.
