@@ -10,6 +10,8 @@ pub(super) const MAX_IN_FLIGHT: usize = 4096;
 pub(super) const PATIENCE_NS: u64 = 30_000_000_000;
 /// So long resolvers wait if nobody tells them otherwise, glibc's and Go's: then they ask again, or give up.
 const TIMEOUT_NS: u64 = 5_000_000_000;
+/// They wait no shorter than this: the smallest `timeout` of resolv.conf(5).
+const SHORTEST_TIMEOUT_NS: u64 = 1_000_000_000;
 /// An answer that does not repeat the question is looked up among so many.
 const FEW: usize = 16;
 
@@ -147,6 +149,11 @@ impl Asked {
     /// When nobody waited for it any longer, as far as one can know.
     pub(super) fn timeout_ns(&self) -> u64 {
         self.last_ns.saturating_add(TIMEOUT_NS)
+    }
+
+    /// Whoever asked may have given up by then.
+    pub(super) fn may_be_over(&self, ts_ns: u64) -> bool {
+        ts_ns.saturating_sub(self.last_ns) >= SHORTEST_TIMEOUT_NS
     }
 
     fn is(&self, id: u16, name: &[u8]) -> bool {

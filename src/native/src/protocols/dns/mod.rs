@@ -269,7 +269,15 @@ impl Connection {
     }
 
     fn finish_all(&mut self, ts_ns: u64, error: ErrorKind, sink: &mut dyn Sink) {
+        let is_datagrams = self.is_datagrams();
         while let Some(asked) = self.lookups.flight.oldest() {
+            let error = match error {
+                // its sockets close without a word before it ends
+                ErrorKind::ProcessExit if is_datagrams && asked.may_be_over(ts_ns) => {
+                    ErrorKind::Timeout
+                }
+                error => error,
+            };
             let end_ns = match error {
                 ErrorKind::Timeout => ts_ns.min(asked.timeout_ns()),
                 _ => ts_ns,
@@ -371,6 +379,19 @@ mod tests {
         assert_eq!(ends.0, []);
         feed(&mut connection, 51, &query(3), &mut ends);
         assert_eq!(ends.0, [(1, 25, Some(ErrorKind::Timeout))]);
+    }
+
+    #[test]
+    fn who_waits_no_longer_before_it_ends_has_given_up() {
+        let (mut connection, mut ends) = (Connection::default(), Ends::default());
+        feed(&mut connection, 1, &query(1), &mut ends);
+        feed(&mut connection, 2, &query(2), &mut ends);
+        connection.end(5 * SECOND / 2, End::ProcessExit, &mut ends);
+        let errors: Vec<_> = ends.0.iter().map(|end| end.2).collect();
+        assert_eq!(
+            errors,
+            [ErrorKind::Timeout, ErrorKind::ProcessExit].map(Some)
+        );
     }
 
     #[test]

@@ -1,0 +1,3 @@
+module otel-ebpf.test/dns
+
+go 1.19
