@@ -72,8 +72,10 @@ fn segment(streams: &mut Streams, bytes: &[u8]) -> bool {
     true
 }
 
+/// No peer has the unspecified address: it is a UDP socket's that is not connected.
 fn address(family: u16, raw: [u8; 16]) -> Address {
     match family {
+        AF_INET | AF_INET6 if raw == [0; 16] => Address::Unknown,
         AF_INET => Address::V4(Ipv4Addr::new(raw[0], raw[1], raw[2], raw[3])),
         AF_INET6 => {
             let v6 = Ipv6Addr::from(raw);
