@@ -6,6 +6,8 @@ mod forwarded;
 pub mod http1;
 pub mod http2;
 mod mongodb;
+pub mod postgresql;
+mod sqlcommenter;
 
 use crate::capture_mode::Capture;
 use crate::exchange::Parser;
@@ -73,3 +75,8 @@ pub const PROTOCOLS: &[Protocol] = &[
         parser: dns::parser,
     },
 ];
+pub const PROTOCOLS: &[Protocol] = &[Protocol {
+    name: "postgresql",
+    detect: postgresql::detect,
+    parser: postgresql::parser,
+}];
