@@ -61,7 +61,10 @@ impl Connection {
             | (Kind::Told, _) => true,
             _ => false,
         };
-        self.confirmed |= found && !matches!(kind, b'D' | b'd' | b'E');
+        if found && !matches!(kind, b'D' | b'd' | b'E') {
+            self.confirmed = true;
+            self.request.cautious = false;
+        }
         found
     }
 

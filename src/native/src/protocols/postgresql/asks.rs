@@ -32,7 +32,9 @@ impl Connection {
                 let mut text = self.spare.take().unwrap_or_default();
                 text.clear();
                 text.extend_from_slice(text_of(payload));
-                let item = Item::new(Kind::Query, start_ns, Text::Query(text), bytes);
+                let whole = payload.get(text.len()) == Some(&0);
+                let mut item = Item::new(Kind::Query, start_ns, Text::Query(text), bytes);
+                item.whole = whole;
                 self.queue.push(item)
             }
             b'F' => {

@@ -1,6 +1,6 @@
 //! One direction of a connection: from bytes and gaps to messages, whatever the pieces.
 
-use super::message::{self, HEADER, REPLY, STARTUP};
+use super::message::{self, HEADER, MAX_LIKELY, REPLY, STARTUP};
 use crate::exchange::Side;
 
 /// Bytes of a buffer that is kept for the next message.
@@ -61,6 +61,8 @@ pub(super) struct Half {
     wanted: usize,
     /// The beginning of the payload.
     pub kept: Vec<u8>,
+    /// That messages begin where they seem to is not certain yet.
+    pub cautious: bool,
 }
 
 impl Half {
@@ -79,6 +81,7 @@ impl Half {
             cut: false,
             wanted: 0,
             kept: Vec::new(),
+            cautious: false,
         }
     }
 
@@ -87,6 +90,10 @@ impl Half {
         self.place = place;
         self.have = 0;
         self.kept.clear();
+    }
+
+    fn is_legal(&self, kind: u8, length: u32) -> bool {
+        message::is_legal(self.side, kind, length) && !(self.cautious && length > MAX_LIKELY)
     }
 
     /// Between two messages.
@@ -101,7 +108,7 @@ impl Half {
             if let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() {
                 let [kind, length @ ..] = *header;
                 let length = u32::from_be_bytes(length);
-                if !message::is_legal(self.side, kind, length) {
+                if !self.is_legal(kind, length) {
                     return Step::Illegal;
                 }
                 if let Some((payload, rest)) = rest.split_at_checked(length as usize - 4) {
@@ -188,7 +195,7 @@ impl Half {
         self.have = 0;
         let [kind, length @ ..] = self.header;
         let length = u32::from_be_bytes(length);
-        if !message::is_legal(self.side, kind, length) {
+        if !self.is_legal(kind, length) {
             return false;
         }
         self.place = Place::Payload;

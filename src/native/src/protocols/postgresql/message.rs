@@ -20,13 +20,16 @@ const MAX: u32 = 0x3fff_ffff;
 /// The largest length of a client's first message (MAX_STARTUP_PACKET_LENGTH).
 const MAX_STARTUP: u32 = 10_000;
 /// Lengths above this are not believed where nothing else says that here a message begins.
-const MAX_LIKELY: u32 = 0xff_ffff;
+pub(super) const MAX_LIKELY: u32 = 0xff_ffff;
 
 const CANCEL_REQUEST: u32 = 80_877_102;
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 /// The protocol's version, upper half.
 const VERSION: u32 = 3;
+
+/// Values of a session's parameter that mean yes.
+const IS_TRUE: [&[u8]; 4] = [b"true", b"on", b"yes", b"1"];
 
 /// What of a statement's text is kept, in bytes.
 pub(super) const MAX_TEXT: usize = 16 << 10;
@@ -120,15 +123,22 @@ pub(super) fn startup(payload: &[u8]) -> Option<Startup<'_>> {
         code if code >> 16 == VERSION => {
             let mut rest = payload.get(4..)?;
             let (mut user, mut database) = (&b""[..], &b""[..]);
-            while let Some(name) = string(&mut rest).filter(|name| !name.is_empty()) {
-                let Some(value) = string(&mut rest) else {
-                    break;
+            let whole = loop {
+                let (name, value) = match (string(&mut rest), string(&mut rest)) {
+                    (Some(name), Some(value)) => (name, value),
+                    (name, _) => break name == Some(b""),
                 };
                 match name {
                     b"user" => user = value,
                     b"database" => database = value,
+                    b"replication" if IS_TRUE.iter().any(|is| value.eq_ignore_ascii_case(is)) => {
+                        return Some(Startup::Session(b"")); // of no database, whatever is named
+                    }
                     _ => {}
                 }
+            };
+            if !whole {
+                return Some(Startup::Session(b""));
             }
             // "defaults to the user name"
             let name = if database.is_empty() { user } else { database };
@@ -217,12 +227,15 @@ pub(super) enum Fit {
     No,
 }
 
+/// May a client ask something with a message of this type, when nothing is under way?
+pub(super) fn asks(kind: u8) -> bool {
+    b"QPBDCEFSHX".contains(&kind)
+}
+
 /// Are these messages of a client, the first of which may begin a request?
 pub(super) fn requests(bytes: &[u8]) -> Fit {
     match bytes.first() {
-        Some(b'Q' | b'P' | b'B' | b'D' | b'C' | b'E' | b'F' | b'S' | b'H' | b'X') => {
-            messages(Side::Request, bytes)
-        }
+        Some(kind) if asks(*kind) => messages(Side::Request, bytes),
         _ => Fit::No,
     }
 }
@@ -260,7 +273,7 @@ fn messages(side: Side, mut bytes: &[u8]) -> Fit {
 }
 
 /// Is this what is in such a message? Not `whole`: its beginning.
-fn is_likely(side: Side, kind: u8, payload: &[u8], whole: bool) -> bool {
+pub(super) fn is_likely(side: Side, kind: u8, payload: &[u8], whole: bool) -> bool {
     let mut rest = payload;
     let mut name = || match string(&mut rest) {
         Some(name) => name.iter().all(|byte| *byte >= b' '),

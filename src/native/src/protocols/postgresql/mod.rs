@@ -174,7 +174,7 @@ impl Connection {
             match self.half(side).next(ts_ns, &mut rest) {
                 Step::Whole(message, payload) => self.message(side, message, payload, ts_ns, sink),
                 Step::Kept(message) => self.kept(side, message, ts_ns, sink),
-                Step::Illegal => return self.illegal(sink),
+                Step::Illegal => return self.misfit(sink),
                 Step::Nothing => return,
             }
         }
@@ -206,11 +206,12 @@ impl Connection {
         sink: &mut dyn Sink,
     ) {
         let fits = match side {
+            Side::Request if self.request.cautious && !is_likely(message, payload) => false,
             Side::Request => self.ask(message, payload),
             Side::Response => self.answer(message, payload, ts_ns, sink),
         };
         if !fits {
-            self.miss(sink);
+            self.misfit(sink);
         }
     }
 
@@ -220,9 +221,7 @@ impl Connection {
             return;
         };
         let text = item.text.bytes();
-        let context = text
-            .filter(|_| item.fresh)
-            .and_then(sqlcommenter::context);
+        let context = text.filter(|_| item.fresh).and_then(sqlcommenter::context);
         let tracestate = context
             .as_ref()
             .and_then(|found| found.tracestate.as_deref());
@@ -243,7 +242,7 @@ impl Connection {
             status: self.outcome.status.as_ref().map_or(b"", |code| code),
             failed: self.outcome.failed,
             returned_rows: self.outcome.rows,
-            request_bytes: item.bytes(),
+            request_bytes: item.bytes,
             response_bytes: self.outcome.bytes,
             traceparent: context.as_ref().map(|found| found.traceparent),
             tracestate,
@@ -274,6 +273,7 @@ impl Connection {
             let is_answered = front.kind == Kind::Extended && self.queue.is_answered();
             if front.is_call() || failed {
                 let error = Some(error).filter(|_| !is_answered && !failed);
+                self.outcome.rows = self.outcome.rows.filter(|_| error.is_none());
                 self.report(ts_ns, error, sink);
             } else {
                 self.queue.finish();
@@ -295,9 +295,9 @@ impl Connection {
         (self.copies_in, self.skips) = (false, false);
     }
 
-    /// Bytes that no endpoint would send.
-    fn illegal(&mut self, sink: &mut dyn Sink) {
-        if !self.confirmed {
+    /// Bytes that no endpoint would send, or not now.
+    fn misfit(&mut self, sink: &mut dyn Sink) {
+        if !self.confirmed && !self.request.cautious {
             self.over = Some(Verdict::NotMine);
         }
         self.miss(sink);
@@ -359,18 +359,15 @@ impl Connection {
             }
             return;
         }
-        let place = if !self.confirmed && message::begins_session(bytes) == Some(true) {
-            Place::Startup
-        } else if message::requests(bytes) != Fit::No {
-            Place::Header
-        } else {
-            if !self.confirmed {
-                self.miss(sink);
-            }
-            return;
+        let place = match bytes.first() {
+            Some(kind) if message::asks(*kind) => Place::Header,
+            Some(0) if !self.confirmed => Place::Startup,
+            _ if self.confirmed => return,
+            _ => return self.miss(sink),
         };
         self.forget(sink);
         self.request.restart(place);
+        self.request.cautious = place == Place::Header;
         self.response.restart(Place::Header);
     }
 
@@ -403,6 +400,9 @@ impl Connection {
                 return self.forget(sink);
             }
             self.outcome.rows = None;
+            if skipped != Some(0) {
+                self.outcome = Outcome::default(); // it was another's
+            }
             match tail {
                 Tail::Complete(tag) => {
                     let single = self.queue.front().is_some_and(is_single);
@@ -420,6 +420,14 @@ impl Connection {
     }
 }
 
+/// It looks like a message of a client's from within, too.
+fn is_likely(message: Message, payload: &[u8]) -> bool {
+    let (side, kind) = (Side::Request, message.kind);
+    let seen = payload.len().min(message::wanted(side, kind));
+    let whole = message.bytes == (message::HEADER + seen) as u64;
+    seen == 0 || message::is_likely(side, kind, &payload[..seen], whole)
+}
+
 /// It has one statement at most.
 fn is_single(item: &Item) -> bool {
     if item.kind != Kind::Query {
@@ -428,7 +436,7 @@ fn is_single(item: &Item) -> bool {
     let text = item.text.bytes().unwrap_or_default();
     let before = text.trim_ascii_end();
     let before = before.strip_suffix(b";").unwrap_or(before);
-    !text.is_empty() && text.len() < message::MAX_TEXT && !before.contains(&b';')
+    item.whole && !before.contains(&b';')
 }
 
 impl Parser for Connection {
@@ -463,6 +471,7 @@ impl Parser for Connection {
             End::ProcessExit => Some(ErrorKind::ProcessExit),
             End::Lost => {
                 self.lose(sink);
+                self.last = None; // what comes next begins a burst
                 None
             }
         };

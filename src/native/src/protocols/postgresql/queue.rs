@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// More than this is not waited for.
-const MAX_ITEMS: usize = 4096;
+const MAX_ITEMS: usize = 16 << 10;
 /// What the texts of queries and of statements that were parsed with them may hold together, in bytes.
 const MAX_TEXTS: usize = 1 << 20;
 /// Room that an idle connection keeps.
@@ -137,12 +137,14 @@ pub(super) struct Item {
     pub parameterised: bool,
     /// The text was sent for this call.
     pub fresh: bool,
+    /// All of a query's text is there.
+    pub whole: bool,
     /// Of Extended: it has its Execute.
     pub executes: bool,
     /// It was asked so many times.
     times: u32,
-    /// Bytes of all of them on the wire.
-    bytes: u64,
+    /// Bytes of one of them on the wire.
+    pub bytes: u64,
     /// Bytes of `text` that are counted in `Queue::texts`.
     charged: usize,
 }
@@ -156,6 +158,7 @@ impl Item {
             text,
             parameterised: false,
             fresh: kind == Kind::Query,
+            whole: false,
             executes: false,
             times: 1,
             bytes,
@@ -179,22 +182,17 @@ impl Item {
         }
     }
 
-    /// Bytes of one of them on the wire.
-    pub fn bytes(&self) -> u64 {
-        self.bytes / u64::from(self.times.max(1))
-    }
-
     /// The same was asked at the same time.
     fn is_again(&self, last: &Self) -> bool {
         (self.start_ns, self.steps, self.parameterised, self.fresh)
             == (last.start_ns, last.steps, last.parameterised, last.fresh)
-            && self.kind == last.kind
+            && (self.kind, self.bytes) == (last.kind, last.bytes)
             && self.executes == last.executes
             && !self.fresh
             && self.text.is(last.text.statement())
     }
 
-    /// The server passed over it, or did not accept it.
+    /// The server passed over it, or did not accept it, or nobody knows.
     fn refuse(&self) {
         let mut steps = self.steps;
         while let Some(step) = steps.first() {
@@ -313,10 +311,9 @@ impl Queue {
         let before = before.and_then(|at| self.items.get(at));
         let again = self.items.back().zip(before);
         if again.is_some_and(|(last, before)| last.is_again(before)) {
-            let bytes = self.items.pop_back().map_or(0, |last| last.bytes);
+            self.items.pop_back();
             if let Some(before) = self.items.back_mut() {
                 before.times += 1;
-                before.bytes += bytes;
             }
         }
     }
@@ -348,7 +345,6 @@ impl Queue {
             return;
         };
         if front.times > 1 {
-            front.bytes -= front.bytes();
             front.times -= 1;
             self.calls -= 1;
             self.left = front.steps;
@@ -434,7 +430,6 @@ impl Queue {
         (0..last).for_each(|_| self.pop());
         if let Some(front) = self.items.front_mut() {
             self.calls -= front.calls().saturating_sub(1);
-            front.bytes = front.bytes();
             front.times = 1;
         }
         self.left = Steps::default();
@@ -453,9 +448,10 @@ impl Queue {
         }
     }
 
-    /// Gives how many calls are forgotten.
+    /// Nobody will know how they end, statements that were to be prepared included. Gives how many calls these are.
     pub fn forget(&mut self) -> usize {
         let calls = self.calls;
+        self.items.iter().for_each(Item::refuse);
         *self = Self::default();
         calls
     }
