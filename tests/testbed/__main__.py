@@ -2,7 +2,7 @@
 
 import time
 
-from tests.testbed import collector, grpc, servers
+from tests.testbed import collector, grpc, postgresql, servers
 
 for what, build in (
     ("Go application", servers.go_app),
@@ -10,6 +10,8 @@ for what, build in (
     ("Go application with gRPC", grpc.APPLICATIONS["go"]),
     ("Node application with gRPC", grpc.APPLICATIONS["node"]),
     ("Java application", servers.java_app),
+    ("Go client of PostgreSQL", postgresql.APPLICATIONS["pgx"]),
+    ("Java client of PostgreSQL", postgresql.APPLICATIONS["jdbc"]),
     ("Rust application", servers.rust_app),
     ("OpenTelemetry Collector", collector.program_path),
 ):

@@ -142,6 +142,15 @@ _DNS: Final[Metrics] = {
 }
 
 # AWS' conventions make a call of the SDK a remote procedure call.
+POSTGRESQL: Final = Protocol(
+    name="postgresql",
+    title="PostgreSQL's protocol, version 3",
+    detector="a client's first message (length, version, parameters, or the wish for encryption); later, messages with "
+    "types, lengths and contents that fit together",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/postgresql/",
+    metrics=_DB,
+)
+
 AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS, "object_store": GRPC.metrics}
 
 MONGODB: Final = Protocol(
@@ -161,3 +170,4 @@ DNS: Final = Protocol(
 )
 
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MONGODB, DNS)}
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, POSTGRESQL)}
