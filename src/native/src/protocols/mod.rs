@@ -78,5 +78,6 @@ pub const PROTOCOLS: &[Protocol] = &[
 pub const PROTOCOLS: &[Protocol] = &[Protocol {
     name: "postgresql",
     detect: postgresql::detect,
+    capture: postgresql::CAPTURE,
     parser: postgresql::parser,
 }];

@@ -44,6 +44,7 @@ mod statements;
 
 use super::sqlcommenter;
 use super::{Detect, Opening};
+use crate::capture_mode::{Capture, Framing};
 use crate::exchange::{
     Db, DbSystem, Detail, End, ErrorKind, Exchange, Input, Parser, Query, Side, Sink, Verdict,
     Which,
@@ -64,6 +65,20 @@ const MAX_SPARE: usize = 4 << 10;
 /// db.operation.name of a call that has no text: the message's name.
 const FUNCTION_CALL: &[u8] = b"FunctionCall";
 const ETIMEDOUT: i32 = 110;
+
+/// Statements as far as they are kept, names, and errors as far as their code. Rows and data go by.
+pub const CAPTURE: Capture = Capture::Framed(
+    Framing {
+        header: message::HEADER as u8,
+        length_at: 1,
+        length_bytes: 4,
+        little_endian: false,
+        bias: -4,
+        want_request: (message::MAX_TEXT + message::MAX_NAME) as u32,
+        want_response: 0,
+    }
+    .checked(),
+);
 
 /// Says whether these bytes are of this protocol: a client's first message, or, where the beginning was not seen,
 /// messages that fit together.
