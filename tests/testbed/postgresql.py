@@ -38,6 +38,7 @@ log_filename = 'log'
 log_rotation_age = 0
 log_rotation_size = 0
 log_statement = all
+client_connection_check_interval = 100ms
 """
 
 _STATEMENT = re.compile(r"(?:statement|execute (?P<name>.*?)): (?P<text>.*)", re.DOTALL)
@@ -120,7 +121,7 @@ def postgresql() -> Iterator[Postgresql]:
         cache.command([*AS_USER, *map(str, initdb)])
         with (data / "postgresql.conf").open("a") as config:
             config.write(CONFIG.format(folder=folder))
-        command = [*AS_USER, _program("postgres"), "-D", data, "-p", str(port)]
+        command: list[str | Path] = [*AS_USER, _program("postgres"), "-D", data, "-p", str(port)]
         # a session of its own: its processes are ended with it
         with Program(command, folder / "out", "postgresql", cwd=folder) as program:
             ready = [str(_program("pg_isready")), "-h", "127.0.0.1", "-p", str(port)]
@@ -177,9 +178,9 @@ CLIENTS: dict[str, Callable[[str], list[str | Path]]] = {
 }
 
 
-def client(name: str, dsn: str) -> int:
+def client(name: str, dsn: str, *more: str) -> int:
     """Runs a client by name, a key of CLIENTS, to its end. Returns its pid."""
-    pid, _ = run(CLIENTS[name](dsn), seconds=120)
+    pid, _ = run([*CLIENTS[name](dsn), *more], seconds=120)
     return pid
 
 

@@ -372,8 +372,8 @@ mod tests {
         let complete = b"...D\0\0\0\x04C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
         assert_eq!(tail(complete), Some(Tail::Complete(b"SELECT 1\0")));
         let error = b"xE\0\0\0\x15SERROR\0C42601\0\0\0Z\0\0\0\x05T";
-        assert_eq!(tail(error), None, "a field without a type");
-        let error = b"xE\0\0\0\x14SERROR\0C42601\0\0Z\0\0\0\x05T";
+        assert_eq!(tail(error), None, "a length that does not fit");
+        let error = b"xE\0\0\0\x13SERROR\0C42601\0\0Z\0\0\0\x05T";
         assert_eq!(tail(error), Some(Tail::Error(*b"42601")));
         assert_eq!(tail(b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05X"), None);
         assert_eq!(tail(b"C\0\0\0\x0eSELECT 1\0Z\0\0\0\x05I"), None);

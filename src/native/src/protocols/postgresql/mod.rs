@@ -66,7 +66,10 @@ const MAX_SPARE: usize = 4 << 10;
 const FUNCTION_CALL: &[u8] = b"FunctionCall";
 const ETIMEDOUT: i32 = 110;
 
-/// Statements as far as they are kept, names, and errors as far as their code. Rows and data go by.
+/// Rows up to this size are passed on by the kernel side: a record for each that goes by would cost more.
+const ROW: u32 = 4 << 10;
+
+/// Statements as far as they are kept, names, and errors as far as their code. What of rows is passed on goes by.
 pub const CAPTURE: Capture = Capture::Framed(
     Framing {
         header: message::HEADER as u8,
@@ -75,7 +78,7 @@ pub const CAPTURE: Capture = Capture::Framed(
         little_endian: false,
         bias: -4,
         want_request: (message::MAX_TEXT + message::MAX_NAME) as u32,
-        want_response: 0,
+        want_response: ROW,
     }
     .checked(),
 );

@@ -7,14 +7,16 @@
 //!           Extended   Parse Describe                 no call yet: more may join it
 //! ```
 //!
-//! Bound: `MAX_ITEMS` of them. Those that are equal, which is what a batch of thousands is made of, are one.
+//! Bound: `MAX_ITEMS` of them. Those that are equal but for their size, which is what a batch of thousands is made of,
+//! are one; `MAX_CALLS` together.
 
 use super::statements::Statement;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// More than this is not waited for.
-const MAX_ITEMS: usize = 16 << 10;
+const MAX_ITEMS: usize = 4096;
+const MAX_CALLS: usize = 128 << 10;
 /// What the texts of queries and of statements that were parsed with them may hold together, in bytes.
 const MAX_TEXTS: usize = 1 << 20;
 /// Room that an idle connection keeps.
@@ -186,7 +188,7 @@ impl Item {
     fn is_again(&self, last: &Self) -> bool {
         (self.start_ns, self.steps, self.parameterised, self.fresh)
             == (last.start_ns, last.steps, last.parameterised, last.fresh)
-            && (self.kind, self.bytes) == (last.kind, last.bytes)
+            && self.kind == last.kind
             && self.executes == last.executes
             && !self.fresh
             && self.text.is(last.text.statement())
@@ -215,6 +217,8 @@ pub(super) struct Queue {
     /// ReadyForQuery that will come.
     units: usize,
     texts: usize,
+    /// Bytes on the wire of calls that are the same as the one before, in order.
+    sizes: VecDeque<u32>,
 }
 
 impl Queue {
@@ -242,7 +246,7 @@ impl Queue {
 
     /// False: there is no room.
     pub fn push(&mut self, mut item: Item) -> bool {
-        if self.items.len() >= MAX_ITEMS {
+        if self.items.len() >= MAX_ITEMS || self.calls >= MAX_CALLS {
             return false;
         }
         if item.fresh {
@@ -311,9 +315,10 @@ impl Queue {
         let before = before.and_then(|at| self.items.get(at));
         let again = self.items.back().zip(before);
         if again.is_some_and(|(last, before)| last.is_again(before)) {
-            self.items.pop_back();
+            let bytes = self.items.pop_back().map_or(0, |last| last.bytes);
             if let Some(before) = self.items.back_mut() {
                 before.times += 1;
+                self.sizes.push_back(bytes.min(u32::MAX.into()) as u32);
             }
         }
     }
@@ -346,6 +351,7 @@ impl Queue {
         };
         if front.times > 1 {
             front.times -= 1;
+            front.bytes = self.sizes.pop_front().map_or(0, u64::from);
             self.calls -= 1;
             self.left = front.steps;
             return;
@@ -353,10 +359,22 @@ impl Queue {
         self.pop();
         if self.items.is_empty() && self.items.capacity() > MAX_SPARE {
             self.items = VecDeque::new();
+            self.sizes = VecDeque::new();
+        }
+    }
+
+    /// The front is asked once from now on.
+    fn forget_times(&mut self) {
+        if let Some(front) = self.items.front_mut() {
+            let more = front.times.saturating_sub(1) as usize;
+            self.sizes.drain(..more.min(self.sizes.len()));
+            self.calls -= front.calls().saturating_sub(1);
+            front.times = 1;
         }
     }
 
     fn pop(&mut self) {
+        self.forget_times();
         if let Some(front) = self.items.pop_front() {
             self.calls -= front.calls();
             self.units -= usize::from(front.kind.is_unit());
@@ -386,12 +404,11 @@ impl Queue {
 
     /// The front failed: the server passes over all up to Sync. False: that is yet to come.
     pub fn fail(&mut self) -> bool {
-        let Some(mut front) = self.items.pop_front() else {
+        self.forget_times();
+        let Some(front) = self.items.pop_front() else {
             return false;
         };
-        self.calls -= front.calls().saturating_sub(1);
         front.refuse();
-        front.times = 1;
         let found = self.skip();
         self.items.push_front(front);
         self.left = Steps::default();
@@ -428,12 +445,21 @@ impl Queue {
         }
         let before = self.calls;
         (0..last).for_each(|_| self.pop());
-        if let Some(front) = self.items.front_mut() {
-            self.calls -= front.calls().saturating_sub(1);
-            front.times = 1;
-        }
+        self.keep_last_time();
         self.left = Steps::default();
         Some(before - self.calls)
+    }
+
+    /// Of the front, only the last of its times is left.
+    fn keep_last_time(&mut self) {
+        let last = self.sizes.back().copied();
+        let Some(front) = self.items.front_mut() else {
+            return;
+        };
+        if let (true, Some(last)) = (front.times > 1, last) {
+            front.bytes = last.into();
+        }
+        self.forget_times();
     }
 
     /// The client sends data now: a server takes no notice of Sync meanwhile.
