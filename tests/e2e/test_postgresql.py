@@ -24,7 +24,7 @@ def server() -> Iterator[Postgresql]:
 
 def freed(text: str) -> str:
     """Without its literals, on one line."""
-    return " ".join(re.sub(r"'[^']*'|\$\$.*\$\$|(?<![$\w])\d+", "?", text).split())
+    return " ".join(re.sub(r"'[^']*'|\$\$.*\$\$|\btrue\b|(?<![$\w])\d+", "?", text).split())
 
 
 def logged(calls: Iterable[Call]) -> Counter[tuple[str, str]]:

@@ -13,7 +13,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as conn:
         conn.execute("SELECT name FROM item WHERE id = %s", (3,)).fetchall()
     conn.execute("SELECT count(*) FROM item; SELECT name FROM item").fetchall()
     conn.execute("")
-    conn.execute("SELECT id, repeat(name, 100) FROM item, generate_series(1, %s)", (5000,)).fetchall()
+    conn.execute("SELECT id, repeat(name, 100) FROM item, generate_series(1, %s)", (1000,)).fetchall()
     for wrong in ("SELEC 1", "SELECT id FROM nowhere", "SELECT id / 0 FROM item"):
         with contextlib.suppress(psycopg.Error):
             conn.execute(wrong)
