@@ -142,6 +142,8 @@ _DNS: Final[Metrics] = {
 }
 
 # AWS' conventions make a call of the SDK a remote procedure call.
+AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS, "object_store": GRPC.metrics}
+
 POSTGRESQL: Final = Protocol(
     name="postgresql",
     title="PostgreSQL's protocol, version 3",
@@ -150,8 +152,6 @@ POSTGRESQL: Final = Protocol(
     conventions="https://opentelemetry.io/docs/specs/semconv/db/postgresql/",
     metrics=_DB,
 )
-
-AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS, "object_store": GRPC.metrics}
 
 MONGODB: Final = Protocol(
     name="mongodb",
@@ -169,5 +169,4 @@ DNS: Final = Protocol(
     metrics=_DNS,
 )
 
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MONGODB, DNS)}
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, POSTGRESQL)}
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, POSTGRESQL, MONGODB, DNS)}

@@ -6,7 +6,7 @@ mod forwarded;
 pub mod http1;
 pub mod http2;
 mod mongodb;
-pub mod postgresql;
+mod postgresql;
 mod sqlcommenter;
 
 use crate::capture_mode::Capture;
@@ -63,6 +63,12 @@ pub struct Protocol {
 /// All of them, those that are recognised most surely first.
 pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
+        name: "postgresql",
+        detect: postgresql::detect,
+        capture: postgresql::CAPTURE,
+        parser: postgresql::parser,
+    },
+    Protocol {
         name: "mongodb",
         detect: mongodb::detect,
         capture: mongodb::CAPTURE,
@@ -75,9 +81,3 @@ pub const PROTOCOLS: &[Protocol] = &[
         parser: dns::parser,
     },
 ];
-pub const PROTOCOLS: &[Protocol] = &[Protocol {
-    name: "postgresql",
-    detect: postgresql::detect,
-    capture: postgresql::CAPTURE,
-    parser: postgresql::parser,
-}];
