@@ -8,6 +8,7 @@ pub mod http2;
 mod mongodb;
 mod postgresql;
 mod sqlcommenter;
+pub mod kafka;
 
 use crate::capture_mode::Capture;
 use crate::exchange::Parser;
@@ -81,3 +82,8 @@ pub const PROTOCOLS: &[Protocol] = &[
         parser: dns::parser,
     },
 ];
+pub const PROTOCOLS: &[Protocol] = &[Protocol {
+    name: "kafka",
+    detect: kafka::detect,
+    parser: kafka::parser,
+}];
