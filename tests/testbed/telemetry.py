@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-SERVER, CLIENT = 2, 3
+SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
 UNSET, OK, ERROR = 0, 1, 2
 
 
@@ -42,6 +42,7 @@ class Span:
     status: int
     attributes: dict[str, Any]
     resource: dict[str, Any]
+    links: tuple[tuple[str, str], ...] = ()  # (trace id, span id)
 
     @property
     def pid(self) -> int:
@@ -130,6 +131,7 @@ def _spans(batch: dict[str, Any]) -> Iterator[Span]:
                     row.get("status", {}).get("code", 0),
                     _attributes(row.get("attributes", [])),
                     resource,
+                    tuple((link["traceId"], link["spanId"]) for link in row.get("links", [])),
                 )
 
 

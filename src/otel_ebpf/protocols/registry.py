@@ -170,3 +170,20 @@ DNS: Final = Protocol(
 )
 
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, POSTGRESQL, MONGODB, DNS)}
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MONGODB, DNS)}
+CASSANDRA: Final = Protocol(
+    name="cassandra",
+    title="Cassandra's CQL, versions 3 to 5 of its protocol",
+    detector="OPTIONS or STARTUP, or another request whose body fits its header, and a response on the same stream",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/cassandra/",
+    metrics=_DB,
+)
+KAFKA: Final = Protocol(
+    name="kafka",
+    title="Kafka",
+    detector="a request's header (size, API key, version, client) and what it promises, and a response with its id",
+    conventions="https://opentelemetry.io/docs/specs/semconv/messaging/kafka/",
+    metrics=_MESSAGING,
+)
+
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, CASSANDRA, KAFKA)}

@@ -73,6 +73,10 @@ pub(super) struct Hand {
     traceparent: Span,
     tracestate: Span,
     skipped: bool,
+    /// Records follow, of which no batch was seen yet,
+    expects: bool,
+    /// and none was captured.
+    unseen: bool,
     /// What no client says.
     pub illegal: bool,
     /// Record batches that fill their place to the byte.
@@ -80,6 +84,11 @@ pub(super) struct Hand {
 }
 
 impl Hand {
+    /// Records were not captured.
+    pub fn gap(&mut self) {
+        self.unseen |= self.expects;
+    }
+
     /// A message begins, of whose request these texts are kept.
     pub fn begin(&mut self, texts: usize) {
         *self = Self {
@@ -170,6 +179,7 @@ impl Call<'_> {
             }
             Mark::Partition => {
                 (hand.partition, hand.error, hand.offset, hand.from) = (None, 0, None, None);
+                (hand.expects, hand.unseen) = (false, false);
             }
             _ => {}
         }
@@ -219,7 +229,8 @@ impl Call<'_> {
         }
         let (answers, is_poll) = (self.answers, self.pending.is_poll());
         let (partition, error, offset) = (self.hand.partition, self.hand.error, self.hand.offset);
-        if is_poll && error == 0 && offset.is_none() {
+        let unseen = self.hand.unseen;
+        if is_poll && error == 0 && offset.is_none() && !unseen {
             return; // it has no messages
         }
         let is_new = !answers || is_poll;
@@ -227,6 +238,7 @@ impl Call<'_> {
             return;
         };
         topic.answered |= answers;
+        topic.unseen |= unseen;
         if topic.error == 0 {
             topic.error = error;
         }
@@ -260,6 +272,7 @@ impl Call<'_> {
 
     /// Records of so many bytes follow.
     pub fn records(&mut self, size: u64) {
+        self.hand.expects = size > 0;
         if self.answers && size > 0 {
             self.hand.from = self
                 .place()
@@ -269,6 +282,7 @@ impl Call<'_> {
 
     pub fn batch(&mut self, batch: Batch) {
         self.hand.batches = self.hand.batches.saturating_add(1);
+        self.hand.expects = false;
         if batch.control || self.pending.api.key == key::SHARE_FETCH {
             return;
         }

@@ -209,6 +209,7 @@ impl Half {
         }
         if self.place == Place::Body && self.walk.gap(behind, &mut self.frame) {
             self.thin = true;
+            self.hand.gap();
             self.frame.gap(behind);
             return Gap::Within;
         }

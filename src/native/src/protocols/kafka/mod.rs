@@ -23,7 +23,7 @@
 //! - A FETCH that brings neither messages nor an error is not told: consumers ask all the time, and where nobody sends,
 //!   nothing happens. So is one that gets no answer.
 //! - Messages are counted by their batches' headers, those that the consumer did not ask for and those of transactions'
-//!   ends left out. Compressed ones stay closed: their contexts are not seen.
+//!   ends left out. Where nobody captured those headers, as brokers send logs by sendfile, there is no number. Compressed ones stay closed: their contexts are not seen.
 //! - Newer versions than are known here are told of no more than by name: they count as abandoned.
 //! - A topic that is named by an id has a name once any METADATA answer had it (`topics`); until then it has none.
 //! - A gap within records, or in what is skipped, is harmless. Another one within a frame leaves the rest of the frame

@@ -49,6 +49,8 @@ pub(super) struct Topic {
     pub error: i16,
     /// Its answer was seen.
     pub answered: bool,
+    /// There were messages that nobody captured: a broker sends them by sendfile.
+    pub unseen: bool,
     /// More than one topic is in here.
     pub several: bool,
 }
@@ -222,7 +224,7 @@ impl Pending {
         }
         let mut told = 0;
         for (index, topic) in self.topics.iter().enumerate() {
-            if self.is_poll() && topic.messages == 0 && topic.error == 0 {
+            if self.is_poll() && topic.messages == 0 && topic.error == 0 && !topic.unseen {
                 continue;
             }
             let is_answered = topic.answered || self.is_poll() || self.unanswered;
@@ -291,7 +293,7 @@ impl Pending {
             client_id: self.get(self.client),
             offset: topic.offset.filter(|_| is_single),
             messages: topic.messages,
-            batch: receives || topic.messages > 1,
+            batch: receives && (topic.messages > 0 || !topic.unseen) || topic.messages > 1,
             body_bytes: topic
                 .body_bytes
                 .filter(|_| topic.messages == 1 && !self.thin),
