@@ -2,6 +2,7 @@
 //! where the bytes come from.
 
 mod dns;
+pub mod cassandra;
 mod forwarded;
 pub mod http1;
 pub mod http2;
@@ -87,3 +88,13 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol {
     detect: kafka::detect,
     parser: kafka::parser,
 }];
+        name: "cassandra",
+        detect: cassandra::detect,
+        parser: cassandra::parser,
+    },
+    Protocol {
+        name: "kafka",
+        detect: kafka::detect,
+        parser: kafka::parser,
+    },
+];
