@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import RunAgent
 from tests.testbed import kafka
 from tests.testbed.agent import Agent
-from tests.testbed.process import eventually
+from tests.testbed.process import eventually, waiting_at
 from tests.testbed.telemetry import CLIENT, ERROR, PRODUCER, SERVER, UNSET, Span
 
 CLIENTS = sorted(kafka.CLIENTS)
@@ -258,14 +257,6 @@ def test_connections_that_are_older_than_the_agent(
                 spans = [span for span in agent.spans([pid]) if span.end_ns > began]
                 # which topic an id means nobody may have said since
                 assert messages(span for span in spans if span.name in (operation, f"{operation} {topic}")) == 100
-
-
-def waiting_at(port: int) -> bool:
-    """Whether some socket of this port has bytes that its program has not read."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
-    mine = [row for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"]
-    return any(int(row[4].partition(":")[2], 16) for row in mine)
 
 
 @pytest.mark.parametrize("name", CLIENTS)

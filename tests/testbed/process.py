@@ -31,6 +31,14 @@ def eventually(look: Callable[[], T], what: str, seconds: float = 10.0, every: f
         time.sleep(every)
 
 
+def waiting_at(port: int) -> bool:
+    """Whether some socket of this port has bytes that its program has not read."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    mine = [row for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"]
+    return any(int(row[4].partition(":")[2], 16) for row in mine)
+
+
 _given: set[int] = set()
 
 

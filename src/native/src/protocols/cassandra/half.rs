@@ -70,6 +70,11 @@ impl Messages {
         self.cut = false;
     }
 
+    /// The message at hand, whose header is known.
+    pub fn at_hand(&self) -> Option<Header> {
+        self.head.filter(|_| self.place == Place::Body)
+    }
+
     /// Between two messages.
     pub fn is_between(&self) -> bool {
         self.place == Place::Header && self.have == 0
@@ -181,6 +186,8 @@ pub(super) struct Segments {
     packed_cut: bool,
     /// When the first byte of the segment at hand came.
     pub start_ns: u64,
+    /// The last one's size, where it was plain and had a piece of a message.
+    like: Option<u32>,
 }
 
 impl Segments {
@@ -196,6 +203,7 @@ impl Segments {
             packed: Vec::new(),
             packed_cut: false,
             start_ns: 0,
+            like: None,
         }
     }
 
@@ -259,6 +267,8 @@ impl Segments {
             (self.at, self.left, self.trailer) = (Some(segment), segment.size, TRAILER);
             self.packed.clear();
             self.packed_cut = false;
+            self.like = Some(segment.size)
+                .filter(|_| segment.holds.is_none() && !segment.self_contained && !self.compressed);
             return Part::Begin(segment);
         }
     }
@@ -287,6 +297,24 @@ impl Segments {
 
     pub fn lose(&mut self) {
         *self = Self::new(self.compressed, true);
+    }
+
+    /// A header that was not captured: of a message that goes on in segments all are as long as the one before, but for
+    /// the last. The next header's checksum proves it right. `left`: bytes of the message.
+    fn guess(&mut self, left: u32, count: &mut u64) -> Gap {
+        match (self.like, count.checked_sub(PLAIN as u64)) {
+            (Some(size), Some(rest)) if self.have == 0 && left > 0 => {
+                *count = rest;
+                let segment = Segment {
+                    size: size.min(left),
+                    holds: None,
+                    self_contained: false,
+                };
+                (self.at, self.left, self.trailer) = (Some(segment), segment.size, TRAILER);
+                Gap::Within
+            }
+            _ => Gap::Over,
+        }
     }
 }
 
@@ -333,41 +361,42 @@ impl Half {
         }
     }
 
-    /// So many bytes were not captured.
-    pub fn gap(&mut self, count: u64) -> Gap {
+    /// So many bytes were not captured. Takes some of them.
+    pub fn gap(&mut self, count: &mut u64) -> Gap {
         if self.is_lost() {
+            *count = 0;
             return Gap::Within;
         }
         let Some(segments) = &mut self.segments else {
-            return self.message_gap(count);
+            return self.message_gap(std::mem::take(count));
         };
-        let most = u64::from(segments.left) + u64::from(segments.trailer);
-        if segments.at.is_none() || count > most {
-            return Gap::Over;
-        }
-        let payload = count.min(segments.left.into());
-        segments.left -= payload as u32;
-        segments.trailer -= (count - payload) as u32;
+        let Some(segment) = segments.at else {
+            return segments.guess(self.messages.left, count);
+        };
+        let payload = (*count).min(segments.left.into());
+        *count -= payload;
         if payload == 0 {
+            let trailer = (*count).min(segments.trailer.into());
+            *count -= trailer;
+            segments.trailer -= trailer as u32;
+            if segments.trailer == 0 {
+                segments.at = None;
+            }
             return Gap::Within;
         }
-        match segments.at.and_then(|segment| segment.holds) {
-            None => match self.message_gap(payload) {
-                Gap::Over => {
-                    self.messages.lose();
-                    Gap::OverMessage
-                }
+        segments.left -= payload as u32;
+        let Some(holds) = segment.holds else {
+            return match self.message_gap(payload) {
+                Gap::Over => Gap::OverMessage,
                 other => other,
-            },
-            Some(holds) => {
-                segments.packed_cut = true;
-                if segments.left > 0 {
-                    return Gap::Within;
-                }
-                Gap::Packed {
-                    holds: holds.min(MAX_PAYLOAD as u32),
-                }
-            }
+            };
+        };
+        segments.packed_cut = true;
+        if segments.left > 0 {
+            return Gap::Within;
+        }
+        Gap::Packed {
+            holds: holds.min(MAX_PAYLOAD as u32),
         }
     }
 

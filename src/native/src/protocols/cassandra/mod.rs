@@ -21,9 +21,9 @@
 //! - What was prepared before the connection was seen has no text: EXECUTE is told without one.
 //! - The keyspace is the one that the connection uses (USE, and what the client says on version 5). Where an answer was
 //!   missed that may have changed it, there is none.
-//! - A gap within a body is harmless. One over its end loses the direction, in version 5 until the next segment that
-//!   is self-contained; without segments until a piece that looks like messages. Requests that may have been answered
-//!   unseen are abandoned.
+//! - A gap within a body is harmless, also where the body goes on in segments that are not compressed. One over its end
+//!   ends the message, and loses the direction: in version 5 until the next segment that is self-contained, without
+//!   segments until a piece that looks like messages. Requests that may have been answered unseen are abandoned.
 //! - Memory: MAX_IN_FLIGHT requests, whose texts take up MAX_BYTES at most; `prepared`; of a message the beginning
 //!   (`Header::wanted`), of a compressed segment all, which is 128 KB.
 
@@ -500,24 +500,35 @@ impl Connection {
         }
     }
 
-    fn gap(&mut self, side: Side, ts_ns: u64, count: u64, sink: &mut dyn Sink) {
-        match self.half(side).gap(count) {
-            Gap::Within => {}
-            Gap::Message(header) => self.kept_message(side, header, ts_ns, sink),
-            Gap::Packed { holds } => self.packed(side, [ts_ns; 2], holds, false, sink),
-            Gap::OverMessage => self.doubt(side),
-            Gap::Over => self.lose(side),
+    fn gap(&mut self, side: Side, ts_ns: u64, mut count: u64, sink: &mut dyn Sink) {
+        while count > 0 && self.over.is_none() {
+            match self.half(side).gap(&mut count) {
+                Gap::Within => {}
+                Gap::Message(header) => self.kept_message(side, header, ts_ns, sink),
+                Gap::Packed { holds } => self.packed(side, [ts_ns; 2], holds, false, sink),
+                Gap::OverMessage => self.end_in_gap(side, ts_ns, sink),
+                Gap::Over => {
+                    self.end_in_gap(side, ts_ns, sink);
+                    return self.lose(side);
+                }
+            }
         }
+    }
+
+    /// Where messages begin is known no more. The one at hand, if there is one, ended in the gap.
+    fn end_in_gap(&mut self, side: Side, ts_ns: u64, sink: &mut dyn Sink) {
+        if let Some(header) = self.half(side).messages.at_hand() {
+            self.kept_message(side, header, ts_ns, sink);
+        }
+        self.half(side).messages.lose();
+        self.doubt(side);
     }
 
     /// Bytes of messages are missing; where the next one begins is known no more, unless it is within a body.
     fn gap_in_messages(&mut self, side: Side, ts_ns: u64, count: u64, sink: &mut dyn Sink) {
         match self.half(side).message_gap(count) {
             Gap::Message(header) => self.kept_message(side, header, ts_ns, sink),
-            Gap::Over => {
-                self.half(side).messages.lose();
-                self.doubt(side);
-            }
+            Gap::Over => self.end_in_gap(side, ts_ns, sink),
             Gap::Within | Gap::OverMessage | Gap::Packed { .. } => {}
         }
     }

@@ -271,6 +271,7 @@ impl Request {
                 text,
                 parameterised: self.parameterised,
             }),
+            operation: if self.batch_size > 0 { b"BATCH" } else { b"" },
             batch_size: self.batch_size,
             request_bytes: self.bytes,
             traceparent: context.map(|context| &context.traceparent[..]),
