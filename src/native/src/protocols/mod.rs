@@ -90,11 +90,13 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol {
 }];
         name: "cassandra",
         detect: cassandra::detect,
+        capture: cassandra::CAPTURE,
         parser: cassandra::parser,
     },
     Protocol {
         name: "kafka",
         detect: kafka::detect,
+        capture: kafka::CAPTURE,
         parser: kafka::parser,
     },
 ];

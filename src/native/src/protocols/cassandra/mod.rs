@@ -37,6 +37,7 @@ mod response;
 mod segment;
 
 use super::{Detect, Opening};
+use crate::capture_mode::Capture;
 use crate::exchange::{
     Db, Detail, End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict, Which,
 };
@@ -66,6 +67,9 @@ enum Compression {
     Lz4,
     Snappy,
 }
+
+/// Versions 3 and 4 are made of frames of one format, version 5 is after its handshake of others.
+pub const CAPTURE: Capture = Capture::Plain;
 
 /// Says what starts here.
 pub fn detect(opening: &Opening<'_>) -> Detect {

@@ -207,11 +207,13 @@ impl Half {
         if behind == 0 {
             return Gap::Within;
         }
-        if self.place == Place::Body && self.walk.gap(behind, &mut self.frame) {
-            self.thin = true;
-            self.hand.gap();
-            self.frame.gap(behind);
-            return Gap::Within;
+        if self.place == Place::Body {
+            if let Some(hides) = self.walk.gap(behind, &mut self.frame) {
+                self.thin |= hides;
+                self.hand.gap();
+                self.frame.gap(behind);
+                return Gap::Within;
+            }
         }
         self.lost |= self.place == Place::Body;
         let over = behind > self.frame.left();

@@ -23,7 +23,8 @@
 //! - A FETCH that brings neither messages nor an error is not told: consumers ask all the time, and where nobody sends,
 //!   nothing happens. So is one that gets no answer.
 //! - Messages are counted by their batches' headers, those that the consumer did not ask for and those of transactions'
-//!   ends left out. Where nobody captured those headers, as brokers send logs by sendfile, there is no number. Compressed ones stay closed: their contexts are not seen.
+//!   ends left out. Where some of those headers were not captured (brokers send logs by sendfile, and of
+//!   large operations only the ends are passed on), metrics have the messages that were seen and spans no number. Compressed ones stay closed: their contexts are not seen.
 //! - Newer versions than are known here are told of no more than by name: they count as abandoned.
 //! - A topic that is named by an id has a name once any METADATA answer had it (`topics`); until then it has none.
 //! - A gap within records, or in what is skipped, is harmless. Another one within a frame leaves the rest of the frame
@@ -42,6 +43,7 @@ mod topics;
 mod walk;
 
 use super::{Detect, Opening};
+use crate::capture_mode::Capture;
 use crate::exchange::{End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict, Which};
 use api::{key, Api};
 use call::Known;
@@ -65,6 +67,10 @@ const MAX_RESPONSE: u32 = i32::MAX as u32;
 const MIN_REQUEST: u32 = 10;
 const MIN_RESPONSE: u32 = 4;
 const ETIMEDOUT: i32 = 110;
+
+/// Not by frames: who reads sizes by themselves, as Kafka's own client and the broker do, has operations that begin with
+/// what only looks like one, and a connection's first answers are often its largest.
+pub const CAPTURE: Capture = Capture::Plain;
 
 /// Says what starts here. A request can be told by its header; that a response is one shows by its request alone.
 pub fn detect(opening: &Opening<'_>) -> Detect {

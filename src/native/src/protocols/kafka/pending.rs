@@ -293,7 +293,7 @@ impl Pending {
             client_id: self.get(self.client),
             offset: topic.offset.filter(|_| is_single),
             messages: topic.messages,
-            batch: receives && (topic.messages > 0 || !topic.unseen) || topic.messages > 1,
+            batch: !self.thin && (receives || topic.messages > 1),
             body_bytes: topic
                 .body_bytes
                 .filter(|_| topic.messages == 1 && !self.thin),

@@ -96,12 +96,10 @@ impl Records {
         (self.now, self.end) = (Now::Batch, end);
     }
 
-    /// Some bytes at hand were not captured: goes on behind them where a batch begins, or behind all. False: nothing
-    /// here begins behind them.
-    pub fn gap(&mut self, count: u64, frame: &mut Frame) -> bool {
-        let Some(left) = frame.left().checked_sub(count) else {
-            return false;
-        };
+    /// Some bytes at hand were not captured: goes on behind them where a batch begins, or behind all. Says whether there
+    /// may be batches that nobody saw. `None`: nothing here begins behind them.
+    pub fn gap(&mut self, count: u64, frame: &mut Frame) -> Option<bool> {
+        let left = frame.left().checked_sub(count)?;
         let in_batch = !matches!(self.now, Now::Batch | Now::Head);
         let next = if in_batch && left >= self.batch_end {
             self.batch_end
@@ -109,11 +107,12 @@ impl Records {
             self.end
         };
         if left < next {
-            return false;
+            return None;
         }
+        let hides = !in_batch || next < self.batch_end;
         self.now = Now::Batch;
         frame.skip_to(next);
-        true
+        Some(hides)
     }
 
     pub fn run(&mut self, frame: &mut Frame, bytes: &mut &[u8], call: &mut Call<'_>) -> Step<()> {

@@ -100,9 +100,13 @@ impl Walk {
         (self.now, self.header) = (Now::Field, header);
     }
 
-    /// Some bytes at hand were not captured. True: there are more records behind them, whose place is known.
-    pub fn gap(&mut self, count: u64, frame: &mut Frame) -> bool {
-        self.now == Now::Records && self.records.gap(count, frame)
+    /// Some bytes at hand were not captured. Says whether they hide batches; `None`: they hide something else.
+    pub fn gap(&mut self, count: u64, frame: &mut Frame) -> Option<bool> {
+        if self.now == Now::Records {
+            self.records.gap(count, frame)
+        } else {
+            None
+        }
     }
 
     pub fn run(&mut self, frame: &mut Frame, bytes: &mut &[u8], call: &mut Call<'_>) -> Step<Done> {
