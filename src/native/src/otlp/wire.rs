@@ -111,14 +111,14 @@ const BODY_SIZE_RESPONSE: [u8; 30] = prefix("http.response.body.size", INT_VALUE
 const URL_PATH: [u8; 16] = prefix("url.path", STRING_VALUE);
 
 /// Small fields, put together on the stack. There is room for a span's fixed fields and three attributes'
-/// keys of less than 32 bytes.
+/// keys of MAX_KEY bytes.
 pub struct Head {
     bytes: [u8; 256],
     len: usize,
 }
 
 /// Longest key.
-const MAX_KEY: usize = 32;
+const MAX_KEY: usize = 48;
 
 impl Head {
     #[inline]

@@ -1,15 +1,20 @@
 //! One parser per protocol, each a state machine over bytes behind `exchange::Parser`. None of them knows
 //! where the bytes come from.
 
+mod amqp;
 mod dns;
 pub mod cassandra;
 mod forwarded;
 pub mod http1;
 pub mod http2;
+mod message;
 mod mongodb;
 mod postgresql;
 mod sqlcommenter;
 pub mod kafka;
+mod mqtt;
+mod nats;
+mod tagged;
 
 use crate::capture_mode::Capture;
 use crate::exchange::Parser;
@@ -75,6 +80,24 @@ pub const PROTOCOLS: &[Protocol] = &[
         detect: mongodb::detect,
         capture: mongodb::CAPTURE,
         parser: mongodb::parser,
+    },
+    Protocol {
+        name: "amqp",
+        detect: amqp::detect,
+        capture: amqp::CAPTURE,
+        parser: amqp::parser,
+    },
+    Protocol {
+        name: "nats",
+        detect: nats::detect,
+        capture: Capture::Plain,
+        parser: nats::parser,
+    },
+    Protocol {
+        name: "mqtt",
+        detect: mqtt::detect,
+        capture: Capture::Plain,
+        parser: mqtt::parser,
     },
     Protocol {
         name: "dns",
