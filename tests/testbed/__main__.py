@@ -2,12 +2,13 @@
 
 import time
 
-from tests.testbed import collector, grpc, postgresql, servers
+from tests.testbed import brokers, collector, grpc, postgresql, servers
 
 for what, build in (
     ("Go application", servers.go_app),
     ("Go application with HTTP/2", lambda: servers.go_app(recent=True)),
     ("Go application with gRPC", grpc.APPLICATIONS["go"]),
+    ("Go application with brokers", brokers.go_app),
     ("Node application with gRPC", grpc.APPLICATIONS["node"]),
     ("Java application", servers.java_app),
     ("Go client of PostgreSQL", postgresql.APPLICATIONS["pgx"]),
