@@ -15,6 +15,7 @@ pub mod kafka;
 mod mqtt;
 mod nats;
 mod tagged;
+pub mod redis;
 
 use crate::capture_mode::Capture;
 use crate::exchange::Parser;
@@ -123,3 +124,7 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol {
         parser: kafka::parser,
     },
 ];
+    name: "redis",
+    detect: redis::detect,
+    parser: |old| Box::new(redis::Connection::new(old)),
+}];
