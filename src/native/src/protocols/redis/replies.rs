@@ -142,6 +142,11 @@ impl Reply {
                     self.bytes += bytes.len() as u64;
                     return Step::More;
                 }
+            } else if let (true, Some((number, used))) = (self.line_bytes == 0, announced(rest)) {
+                if !self.numbered(rest.first().copied().unwrap_or_default(), number) {
+                    return Step::Bad;
+                }
+                at += used;
             } else {
                 let Some(end) = line_end(rest) else {
                     self.line.add(rest);
@@ -254,36 +259,52 @@ impl Reply {
         ends && self.line(text.strip_suffix(b"\r").unwrap_or(text))
     }
 
+    /// Takes a line of a number, which most lines are.
+    #[inline(always)]
+    fn numbered(&mut self, kind: u8, number: u64) -> bool {
+        if !self.is_expected(kind) {
+            return false;
+        }
+        match kind {
+            b'$' => {
+                self.sized(number);
+                true
+            }
+            b':' => {
+                self.integer = i64::try_from(number).ok();
+                self.left -= 1;
+                self.integer.is_some()
+            }
+            _ => self.counted(number, 1),
+        }
+    }
+
     /// Takes a line without its end; false if it is none of this protocol.
     #[inline(always)]
     fn line(&mut self, line: &[u8]) -> bool {
         let Some((&kind, text)) = line.split_first() else {
             return false;
         };
+        if !self.is_expected(kind) {
+            return false;
+        }
+        if kind == b'+' {
+            if self.values <= 2 {
+                self.word.add(text);
+            }
+            self.left -= 1;
+            return true;
+        }
+        self.other(kind, text)
+    }
+
+    #[inline(always)]
+    fn is_expected(&mut self, kind: u8) -> bool {
         if self.kind == 0 {
             self.first_line(kind);
         }
-        if (self.payload_is == Payload::Piece) != (kind == b';') {
-            return false;
-        }
         self.values += 1;
-        match kind {
-            b'+' => {
-                if self.values <= 2 {
-                    self.word.add(text);
-                }
-                self.left -= 1;
-            }
-            b'$' => return self.string(text),
-            b':' => {
-                self.integer = integer(text);
-                self.left -= 1;
-                return self.integer.is_some();
-            }
-            b'*' | b'~' | b'>' => return self.values(text, 1),
-            _ => return self.other(kind, text),
-        }
-        true
+        (self.payload_is == Payload::Piece) == (kind == b';')
     }
 
     /// Of an answer whose kind is not known yet.
@@ -302,6 +323,13 @@ impl Reply {
 
     fn other(&mut self, kind: u8, text: &[u8]) -> bool {
         match kind {
+            b'$' | b'=' => self.string(text),
+            b':' => {
+                self.integer = integer(text);
+                self.left -= 1;
+                self.integer.is_some()
+            }
+            b'*' | b'~' | b'>' => self.values(text, 1),
             b'-' => {
                 if self.error.is_empty() {
                     self.error.add(code(text));
@@ -316,7 +344,6 @@ impl Reply {
                 self.left = self.left.saturating_add(1);
                 self.values(text, 2)
             }
-            b'=' => self.string(text),
             b'!' => {
                 let fine = self.string(text);
                 if fine && self.payload > 0 && self.error.is_empty() {
@@ -347,16 +374,20 @@ impl Reply {
         }
     }
 
-    /// Behind `$`, `=` and `!`.
     #[inline(always)]
+    fn sized(&mut self, len: u64) {
+        self.payload_is = if self.values == 2 && len <= MAX_WORD as u64 {
+            Payload::Word
+        } else {
+            Payload::String
+        };
+        self.payload = len.saturating_add(2);
+    }
+
+    /// Behind `$`, `=` and `!`.
     fn string(&mut self, text: &[u8]) -> bool {
         if let Some(len) = number(text) {
-            self.payload_is = if self.values == 2 && len <= MAX_WORD as u64 {
-                Payload::Word
-            } else {
-                Payload::String
-            };
-            self.payload = len.saturating_add(2);
+            self.sized(len);
             return true;
         }
         if text == b"?" {
@@ -383,21 +414,23 @@ impl Reply {
     }
 
     /// Behind `*` and the like: how many, each of so many values.
-    #[inline(always)]
     fn values(&mut self, text: &[u8], each: u64) -> bool {
         if text == b"?" {
             return self.open(Payload::String);
         }
-        self.left -= 1;
-        match number(text) {
-            Some(count) => {
-                let values = count.checked_mul(each);
-                let left = values.and_then(|values| values.checked_add(self.left));
-                self.left = left.unwrap_or_default();
-                left.is_some()
-            }
-            None => text == b"-1",
+        if let Some(count) = number(text) {
+            return self.counted(count, each);
         }
+        self.left -= 1;
+        text == b"-1"
+    }
+
+    #[inline(always)]
+    fn counted(&mut self, count: u64, each: u64) -> bool {
+        let values = count.checked_mul(each);
+        let left = values.and_then(|values| values.checked_add(self.left - 1));
+        self.left = left.unwrap_or_default();
+        left.is_some()
     }
 
     /// Values without a number begin.
@@ -441,6 +474,24 @@ fn integer(text: &[u8]) -> Option<i64> {
     };
     let number = i64::try_from(number(digits)?).ok()?;
     Some(if negative { -number } else { number })
+}
+
+/// The number of a line of `$`, `*` or `:`, and the line's length, if it is whole and nothing else.
+#[inline(always)]
+pub(super) fn announced(bytes: &[u8]) -> Option<(u64, usize)> {
+    let (b'$' | b'*' | b':') = bytes.first()? else {
+        return None;
+    };
+    let (mut number, mut at) = (0u64, 1);
+    loop {
+        let digit = bytes.get(at)?.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
+        at += 1;
+    }
+    (at > 1 && bytes.get(at..at + 2)? == b"\r\n").then_some((number, at + 2))
 }
 
 /// Where the first line feed is. Most lines are shorter than what it takes to start a vectorised search.

@@ -4,7 +4,7 @@ use super::building::{number, Silence};
 use super::commands::Kind;
 use super::detect;
 use super::few::Few;
-use super::replies::line_end;
+use super::replies::{self, line_end};
 use super::{told, Connection, Step, SILENCE_NS};
 use crate::exchange::{Detail, Exchange, Sink, Verdict, Which};
 use crate::protocols::Detect;
@@ -101,6 +101,13 @@ impl Connection {
         if !announced && self.line.is_empty() {
             self.building.begin(ts_ns);
         }
+        if self.line.is_empty() {
+            if let Some((number, used)) = replies::announced(rest) {
+                self.building.bytes += used as u64;
+                let kind = rest.first().copied().unwrap_or_default();
+                return self.begins(announced, kind, number).then_some(used);
+            }
+        }
         let Some(end) = line_end(rest) else {
             self.line.add(rest);
             self.building.bytes += rest.len() as u64;
@@ -116,28 +123,30 @@ impl Connection {
         self.announced(announced, &rest[..end]).then_some(used)
     }
 
-    #[inline(always)]
+    #[cold]
     fn announced(&mut self, argument: bool, line: &[u8]) -> bool {
         match line {
-            [b'$', len @ .., b'\r'] if argument => match number(len) {
-                Some(len) => {
-                    self.building.open(len, &mut self.queue);
-                    self.asking = Asking::Argument(len.saturating_add(2));
-                    true
-                }
-                None => false,
-            },
-            [b'*', count @ .., b'\r'] if !argument => match number(count) {
-                Some(0) => true, // Redis ignores it
-                Some(count) => {
-                    self.building.expect(count);
-                    self.asking = Asking::Announced;
-                    true
-                }
-                None => count == b"-1",
+            [kind, digits @ .., b'\r'] => match number(digits) {
+                Some(number) => self.begins(argument, *kind, number),
+                None => !argument && line == b"*-1\r", // Redis ignores it
             },
             _ => false,
         }
+    }
+
+    /// An argument of so many bytes, or a command of so many arguments.
+    #[inline(always)]
+    fn begins(&mut self, argument: bool, kind: u8, number: u64) -> bool {
+        if argument && kind == b'$' {
+            self.building.open(number, &mut self.queue);
+            self.asking = Asking::Argument(number.saturating_add(2));
+            return true;
+        }
+        if number > 0 && kind == b'*' {
+            self.building.expect(number);
+            self.asking = Asking::Announced;
+        }
+        kind == b'*' && !argument
     }
 
     #[inline(always)]
