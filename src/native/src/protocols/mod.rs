@@ -15,7 +15,13 @@ pub mod kafka;
 mod mqtt;
 mod nats;
 mod tagged;
+mod few;
+mod forwarded;
+pub mod http1;
+pub mod http2;
+mod queue;
 pub mod redis;
+mod turns;
 
 use crate::capture_mode::Capture;
 use crate::exchange::Parser;

@@ -1,7 +1,7 @@
 //! The command under way: takes its arguments as they come, and writes what may be told of them into its text.
 
 use super::commands::{find, is_name, Argument, Command, Kind, MAX_NAME, UNKNOWN};
-use super::pending::Queue;
+use super::Queue;
 use memchr::memchr;
 
 /// Longest text of a command, in bytes.

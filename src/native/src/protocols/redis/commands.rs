@@ -1,6 +1,8 @@
 //! The commands: which of their arguments are keys, what kinds of answer they have, and which of them change what
 //! follows on the connection. As `COMMAND DOCS` of Redis 7 has them, and some of later ones and of well-known modules.
 
+use crate::protocols::queue::Named;
+
 /// A command, as far as somebody who listens must know it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Command {
@@ -10,6 +12,20 @@ pub(super) struct Command {
     /// The kinds of answer that it has, besides errors and a null: `SIMPLE` and so on.
     pub answers: u8,
     pub kind: Kind,
+}
+
+/// A command in flight.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub command: &'static Command,
+    /// What its kind has to remember: answers to come of SUBSCRIBE, the index of SELECT.
+    pub more: u32,
+}
+
+impl Named for Asked {
+    fn name(&self) -> &'static str {
+        self.command.name
+    }
 }
 
 /// Which arguments may be told. The name is argument 0; all that are not kept are values.

@@ -17,23 +17,16 @@
 //! db.namespace is the index of the last SELECT that succeeded, "0" before the first; "" where the beginning was not
 //! seen, or something was lost since. A prefix of an error is its status, MOVED and ASK included.
 //!
-//! Getting lost. Answers have no names, so that whoever has missed one attributes all that follow to the wrong command.
-//! After a gap that is more than a part of a string, what is in flight is given up, and so is all that follows until a
-//! burst begins with a command while nothing else can be in flight: the client speaks after the server has, and
-//! it is not one that asks without waiting (or there was silence). From there on answers count again; but until the
-//! next such moment, an answer too many, or one that its command can't have, means to be lost again. A connection older
-//! than its capture begins like that.
+//! Getting lost: see `turns`.
 //!
 //! Certainty. An array with the name of a command as its first string is a command. All else (inline commands, names
 //! that are not known) is told of only once an answer has come that fits.
 //!
-//! Memory: per connection `size_of::<Connection>()`, and while commands are in flight what `pending` bounds.
+//! Memory: per connection `size_of::<Connection>()`, and while commands are in flight what `queue` bounds.
 
 mod building;
 mod commands;
 mod detect;
-mod few;
-mod pending;
 mod replies;
 mod requests;
 mod responses;
@@ -45,13 +38,13 @@ use crate::exchange::{
     Which,
 };
 use building::{Building, Silence};
-use commands::Kind;
-use few::Few;
-use pending::{Pending, Queue};
+use super::few::Few;
+use super::queue::{self, Pending};
+use super::turns::Turns;
+use commands::{Asked, Kind};
 use replies::Reply;
 
-/// A client that does not wait for answers is thought to wait for none after this time without a word.
-const SILENCE_NS: u64 = 10_000_000;
+type Queue = queue::Queue<Asked>;
 
 /// The parser of one connection.
 #[derive(Debug)]
@@ -81,23 +74,8 @@ pub struct Connection {
     confirmed_bytes: u64,
     /// It is Redis.
     certain: bool,
-    step: Step,
-    /// What came last came from the server.
-    heard: bool,
-    last_ns: u64,
-    /// The client has asked while it waited for an answer.
-    overlapping: bool,
+    turns: Turns,
     over: Option<Verdict>,
-}
-
-/// How sure it is that the next answer is the oldest command's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Sure,
-    /// Until the next burst, unless something is wrong. `answered`: something was right.
-    Found { answered: bool },
-    /// Not at all. `framed`: but where the next command begins is known.
-    Lost { framed: bool },
 }
 
 impl Connection {
@@ -123,14 +101,7 @@ impl Connection {
             monitor: false,
             confirmed_bytes: 0,
             certain: false,
-            step: if old {
-                Step::Lost { framed: false }
-            } else {
-                Step::Sure
-            },
-            heard: true,
-            last_ns: 0,
-            overlapping: false,
+            turns: Turns::new(old),
             over: None,
         }
     }
@@ -139,9 +110,7 @@ impl Connection {
     #[cold]
     fn lose(&mut self, framed: bool, sink: &mut dyn Sink) {
         self.abandon_all(sink);
-        self.step = Step::Lost {
-            framed: framed && !matches!(self.step, Step::Lost { framed: false }),
-        };
+        self.turns.lose(framed);
         if !framed {
             self.queue.cut(0);
             self.line.clear();
@@ -167,10 +136,10 @@ impl Connection {
         if let Some((pending, operation, text)) = self.queue.oldest() {
             let code = match outcome {
                 Outcome { error: Some(_), .. } => b"",
-                _ if pending.command.kind == Kind::Exec => self.reply.any_code(),
+                _ if pending.of.command.kind == Kind::Exec => self.reply.any_code(),
                 _ => self.reply.code(),
             };
-            let batch = match (pending.command.kind, self.queued) {
+            let batch = match (pending.of.command.kind, self.queued) {
                 (Kind::Exec, Some(queued)) if queued > 1 && code != b"EXECABORT" => queued,
                 _ => 0,
             };
@@ -197,7 +166,7 @@ impl Connection {
             self.abandon_all(sink);
         }
         while let Some(pending) = self.queue.front() {
-            let kind = pending.command.kind;
+            let kind = pending.of.command.kind;
             // SHUTDOWN has no other answer
             let proper = kind == Kind::Shutdown
                 && matches!(error, ErrorKind::ConnectionClosed | ErrorKind::ProcessExit);
@@ -239,7 +208,7 @@ struct Outcome {
 /// What a command says without its answer.
 #[inline(always)]
 fn told<'a>(
-    pending: &Pending,
+    pending: &Pending<Asked>,
     operation: &'a [u8],
     text: &'a [u8],
     namespace: &'a [u8],
@@ -271,8 +240,7 @@ impl Parser for Connection {
             (Side::Response, Input::Data(bytes)) => self.response_data(ts_ns, bytes, sink),
             (Side::Response, Input::Gap(count)) => self.response_gap(ts_ns, count, sink),
         };
-        self.heard = side == Side::Response;
-        self.last_ns = ts_ns;
+        self.turns.spoke(side, ts_ns);
         if verdict == Verdict::Continue {
             verdict
         } else {
@@ -293,7 +261,7 @@ impl Parser for Connection {
             }
             End::Lost => {
                 self.lose(false, sink);
-                self.heard = true; // the next that comes begins a burst
+                self.turns.burst();
                 return Verdict::Continue;
             }
             End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,

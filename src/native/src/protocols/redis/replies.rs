@@ -10,7 +10,7 @@
 //! those whose number is not told beforehand need a place each, up to `MAX_OPEN`.
 
 use super::building::number;
-use super::few::Few;
+use crate::protocols::few::Few;
 
 /// Values without a number that are within each other.
 const MAX_OPEN: usize = 32;

@@ -3,10 +3,11 @@
 use super::building::{number, Silence};
 use super::commands::Kind;
 use super::detect;
-use super::few::Few;
 use super::replies::{self, line_end};
-use super::{told, Connection, Step, SILENCE_NS};
+use super::{told, Asked, Connection};
 use crate::exchange::{Detail, Exchange, Sink, Verdict, Which};
+use crate::protocols::few::Few;
+use crate::protocols::turns::Piece;
 use crate::protocols::Detect;
 
 /// Inline commands are kept up to this length.
@@ -39,10 +40,14 @@ impl Connection {
         bytes: &[u8],
         sink: &mut dyn Sink,
     ) -> Verdict {
-        if self.step != Step::Sure && !self.find_step(ts_ns, bytes) {
-            return Verdict::Continue;
+        let between = self.asking == Asking::Between && self.line.is_empty();
+        let begins = || matches!(detect::array(bytes), Detect::Request | Detect::More);
+        let waiting = !self.queue.is_empty();
+        match self.turns.request(ts_ns, waiting, between, begins) {
+            Piece::Commands => {}
+            Piece::Fresh => self.reply.reset(),
+            Piece::Noise => return Verdict::Continue,
         }
-        self.overlapping |= self.heard && !self.queue.is_empty();
         let mut rest = bytes;
         while let Some(&first) = rest.first() {
             let used = match self.asking {
@@ -72,26 +77,6 @@ impl Connection {
             }
         }
         Verdict::Continue
-    }
-
-    /// A piece of the request where it is not sure which answer is whose. False: nothing can be made of it.
-    fn find_step(&mut self, ts_ns: u64, bytes: &[u8]) -> bool {
-        match self.step {
-            Step::Found { answered: true } if self.queue.is_empty() => self.step = Step::Sure,
-            Step::Lost { framed } => {
-                let silent = ts_ns.saturating_sub(self.last_ns) >= SILENCE_NS;
-                let alone = self.heard && (silent || !self.overlapping);
-                let begins = !framed || (self.asking == Asking::Between && self.line.is_empty());
-                let command = matches!(detect::array(bytes), Detect::Request | Detect::More);
-                if !(alone && begins && command) {
-                    return framed;
-                }
-                self.reply.reset();
-                self.step = Step::Found { answered: false };
-            }
-            _ => {}
-        }
-        true
     }
 
     /// A line that says how many arguments or bytes follow; `None` if it doesn't.
@@ -208,7 +193,7 @@ impl Connection {
     #[inline(always)]
     fn command(&mut self, end_ns: u64, array: bool, sink: &mut dyn Sink) -> Verdict {
         let command = self.building.command;
-        if let Step::Lost { .. } = self.step {
+        if self.turns.is_lost() {
             self.queue.cut(0);
             sink.abandoned(Which::Untold);
             return Verdict::Continue;
@@ -225,7 +210,8 @@ impl Connection {
         let building = &self.building;
         let (start_ns, bytes) = (building.start_ns, building.bytes);
         let (command, operation) = (building.command, building.operation);
-        if !self.queue.push(start_ns, bytes, command, operation) {
+        let asked = Asked { command, more: 0 };
+        if !self.queue.push(start_ns, bytes, asked, operation) {
             sink.abandoned(Which::Untold);
             self.lose(true, sink);
         }
@@ -252,7 +238,7 @@ impl Connection {
         let asked = self.building.silence;
         let verdict = self.enqueue(sink);
         if let (Some(pending), Some(more)) = (self.queue.back(), more) {
-            pending.more = more;
+            pending.of.more = more;
         }
         let silent = match (asked, self.silence) {
             (Some(Silence::On), _) => {
@@ -284,7 +270,7 @@ impl Connection {
         let Some((pending, operation, text)) = self.queue.newest() else {
             return;
         };
-        if pending.command.kind == Kind::Select {
+        if pending.of.command.kind == Kind::Select {
             self.namespace.clear(); // nobody will know whether it succeeded
         }
         let namespace = if self.queue.len() == 1 {
@@ -308,7 +294,7 @@ impl Connection {
     /// What came begins no command.
     #[cold]
     fn no_command(&mut self, sink: &mut dyn Sink) -> Verdict {
-        if self.step != Step::Sure {
+        if !self.turns.is_sure() {
             self.lose(false, sink);
             return Verdict::Continue;
         }

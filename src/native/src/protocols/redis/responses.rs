@@ -2,7 +2,7 @@
 
 use super::commands::{Command, Kind, AGGREGATE, ANY, BULK, INTEGER, SIMPLE};
 use super::replies::Step as Taken;
-use super::{Connection, Outcome, Step};
+use super::{Connection, Outcome};
 use crate::exchange::{Sink, Verdict};
 
 impl Connection {
@@ -13,7 +13,7 @@ impl Connection {
         bytes: &[u8],
         sink: &mut dyn Sink,
     ) -> Verdict {
-        if let Step::Lost { .. } = self.step {
+        if self.turns.is_lost() {
             return Verdict::Continue;
         }
         let mut rest = bytes;
@@ -26,7 +26,7 @@ impl Connection {
                     if verdict != Verdict::Continue {
                         return verdict;
                     }
-                    if let Step::Lost { .. } = self.step {
+                    if self.turns.is_lost() {
                         break;
                     }
                 }
@@ -37,7 +37,7 @@ impl Connection {
     }
 
     pub(super) fn response_gap(&mut self, ts_ns: u64, count: u64, sink: &mut dyn Sink) -> Verdict {
-        if let Step::Lost { .. } = self.step {
+        if self.turns.is_lost() {
             return Verdict::Continue;
         }
         match self.reply.gap(count) {
@@ -56,9 +56,9 @@ impl Connection {
         let Some(pending) = self.queue.front() else {
             return self.answer_of_nobody(sink);
         };
-        let command = pending.command;
+        let command = pending.of.command;
         let plain = command.kind == Kind::Plain
-            && self.step == Step::Sure
+            && self.turns.is_sure()
             && self.certain
             && !(self.subscriber || self.monitor || self.queued.is_some())
             && self.reply.kind != b'>';
@@ -86,7 +86,7 @@ impl Connection {
         let kind = command.kind;
         let confirmed = matches!(kind, Kind::Subscribe | Kind::Unsubscribe);
         // of what may be asked by a subscriber, whom nobody has seen subscribe
-        let unseen = self.step != Step::Sure && command.name == "PING";
+        let unseen = !self.turns.is_sure() && command.name == "PING";
         let may_be_push = self.subscriber || confirmed || unseen;
         let array = self.reply.kind == b'*';
         if self.reply.kind == b'>' || (array && may_be_push && is_push(self.reply.word())) {
@@ -105,15 +105,13 @@ impl Connection {
             return Verdict::NotMine;
         }
         self.certain = true;
-        if let Step::Found { answered } = &mut self.step {
-            if !fits {
-                self.lose(true, sink);
-                return Verdict::Continue;
-            }
-            *answered = true;
+        if !fits && !self.turns.is_sure() {
+            self.lose(true, sink);
+            return Verdict::Continue;
         }
+        self.turns.answered();
         let bytes = std::mem::take(&mut self.confirmed_bytes).saturating_add(self.reply.bytes);
-        let more = self.queue.front().map_or(0, |pending| pending.more);
+        let more = self.queue.front().map_or(0, |pending| pending.of.more);
         let outcome = Outcome {
             end_ns: ts_ns,
             bytes,
@@ -181,7 +179,7 @@ impl Connection {
             b'*' if matches!(word, b"message" | b"pmessage" | b"smessage") => {
                 self.subscriber = true;
             }
-            _ if self.step != Step::Sure => self.lose(true, sink),
+            _ if !self.turns.is_sure() => self.lose(true, sink),
             _ if !self.certain => return Verdict::NotMine,
             // CLIENT REPLY did not succeed, and there are more answers than commands from there on
             _ if self.silence != super::Silence::On => {
@@ -233,17 +231,17 @@ impl Connection {
         let Some(pending) = self.queue.front() else {
             return;
         };
-        if pending.command.name.as_bytes() != word {
+        if pending.of.command.name.as_bytes() != word {
             return;
         }
-        if pending.more == 0 {
+        if pending.of.more == 0 {
             // UNSUBSCRIBE from all: as many as there are, and one if there are none
-            pending.more = u32::try_from(before.max(1)).unwrap_or(u32::MAX);
+            pending.of.more = u32::try_from(before.max(1)).unwrap_or(u32::MAX);
         }
-        pending.more -= 1;
+        pending.of.more -= 1;
         self.certain = true;
         self.confirmed_bytes = self.confirmed_bytes.saturating_add(self.reply.bytes);
-        if pending.more == 0 {
+        if pending.of.more == 0 {
             let outcome = Outcome {
                 end_ns: ts_ns,
                 bytes: std::mem::take(&mut self.confirmed_bytes),
@@ -256,7 +254,7 @@ impl Connection {
     /// What came is no answer.
     #[cold]
     fn no_answer(&mut self, sink: &mut dyn Sink) -> Verdict {
-        if self.step == Step::Sure {
+        if self.turns.is_sure() {
             return Verdict::NotMine;
         }
         self.lose(true, sink);

@@ -5,43 +5,58 @@
 //!               ^ Pending.at
 //! ```
 
-use super::commands::Command;
 use std::collections::VecDeque;
 
 /// More commands than this in flight on one connection are given up.
-const MAX_PENDING: usize = 100_000;
+const MAX_PENDING: usize = 1 << 16;
 /// What their texts may hold together, in bytes; those that come when it is full have none.
 const MAX_TEXT: usize = 256 << 10;
 /// Buffers of connections with nothing in flight are not kept when they hold more than this.
 const KEEP: usize = 4096;
 
+/// What a protocol remembers of a command.
+pub(super) trait Named {
+    /// The operation's name, where the text has none.
+    fn name(&self) -> &'static str;
+}
+
 /// A command that is whole, and whose answer is not.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct Pending<T> {
     pub start_ns: u64,
     /// On the wire.
     pub bytes: u64,
-    pub command: &'static Command,
+    /// What its protocol remembers of it.
+    pub of: T,
     /// Where its text begins, counted from the first byte that ever stood in `text`.
     at: usize,
     len: u16,
     /// The operation's name is the first part of the text.
     operation: u8,
-    /// What its kind has to remember: answers to come of SUBSCRIBE, the index of SELECT.
-    pub more: u32,
 }
 
 /// First in, first out.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    pending: VecDeque<Pending>,
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    pending: VecDeque<Pending<T>>,
     text: Vec<u8>,
     gone: usize,
     /// Length of the text under way, at the end of `text`.
     open: usize,
 }
 
-impl Queue {
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self {
+            pending: VecDeque::new(),
+            text: Vec::new(),
+            gone: 0,
+            open: 0,
+        }
+    }
+}
+
+impl<T: Named> Queue<T> {
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.pending.len()
@@ -53,11 +68,11 @@ impl Queue {
     }
 
     #[inline(always)]
-    pub(super) fn front(&mut self) -> Option<&mut Pending> {
+    pub(super) fn front(&mut self) -> Option<&mut Pending<T>> {
         self.pending.front_mut()
     }
 
-    pub(super) fn back(&mut self) -> Option<&mut Pending> {
+    pub(super) fn back(&mut self) -> Option<&mut Pending<T>> {
         self.pending.back_mut()
     }
 
@@ -89,13 +104,7 @@ impl Queue {
 
     /// Puts the command under way at the queue's end; false when there is no room for it.
     #[inline(always)]
-    pub(super) fn push(
-        &mut self,
-        start_ns: u64,
-        bytes: u64,
-        command: &'static Command,
-        operation: u8,
-    ) -> bool {
+    pub(super) fn push(&mut self, start_ns: u64, bytes: u64, of: T, operation: u8) -> bool {
         if self.pending.len() >= MAX_PENDING {
             self.cut(0);
             return false;
@@ -107,36 +116,35 @@ impl Queue {
         self.pending.push_back(Pending {
             start_ns,
             bytes,
-            command,
+            of,
             at: self.gone + self.text.len() - len,
             len: len as u16,
             operation,
-            more: 0,
         });
         true
     }
 
     /// The oldest command, the name of its operation and its text.
     #[inline(always)]
-    pub(super) fn oldest(&self) -> Option<(&Pending, &[u8], &[u8])> {
+    pub(super) fn oldest(&self) -> Option<(&Pending<T>, &[u8], &[u8])> {
         let pending = self.pending.front()?;
         Some(self.shown(pending))
     }
 
     /// The newest one.
-    pub(super) fn newest(&self) -> Option<(&Pending, &[u8], &[u8])> {
+    pub(super) fn newest(&self) -> Option<(&Pending<T>, &[u8], &[u8])> {
         let pending = self.pending.back()?;
         Some(self.shown(pending))
     }
 
     #[inline(always)]
-    fn shown<'a>(&'a self, pending: &'a Pending) -> (&'a Pending, &'a [u8], &'a [u8]) {
+    fn shown<'a>(&'a self, pending: &'a Pending<T>) -> (&'a Pending<T>, &'a [u8], &'a [u8]) {
         let start = pending.at - self.gone;
         let end = start + usize::from(pending.len);
         let text = self.text.get(start..end).unwrap_or_default();
         let operation = match text.get(..usize::from(pending.operation)) {
             Some(operation) => operation,
-            None => pending.command.name.as_bytes(),
+            None => pending.of.name().as_bytes(),
         };
         (pending, operation, text)
     }
