@@ -19,6 +19,7 @@ mod few;
 mod forwarded;
 pub mod http1;
 pub mod http2;
+pub mod memcached;
 mod queue;
 pub mod redis;
 mod turns;
@@ -134,3 +135,13 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol {
     detect: redis::detect,
     parser: |old| Box::new(redis::Connection::new(old)),
 }];
+        name: "redis",
+        detect: redis::detect,
+        parser: |old| Box::new(redis::Connection::new(old)),
+    },
+    Protocol {
+        name: "memcached",
+        detect: memcached::detect,
+        parser: |old| Box::new(memcached::Connection::new(old)),
+    },
+];

@@ -16,9 +16,13 @@ const SILENCE_NS: u64 = 10_000_000;
 pub(super) enum Step {
     Sure,
     /// Until the next burst, unless something is wrong. `answered`: something was right.
-    Found { answered: bool },
+    Found {
+        answered: bool,
+    },
     /// Not at all. `framed`: but where the next command begins is known.
-    Lost { framed: bool },
+    Lost {
+        framed: bool,
+    },
 }
 
 /// What is to be made of a piece of the request.

@@ -33,11 +33,18 @@ impl Named for Asked {
 pub(super) enum Keep {
     None,
     /// From the first to the last, which may be counted from the end (-1), each or every other one.
-    Range { first: u8, last: i8, step: u8 },
+    Range {
+        first: u8,
+        last: i8,
+        step: u8,
+    },
     /// A key, then fields and values by turns.
     Fields,
     /// At `at` stands how many keys follow it. `before`: what is in front of it is kept too.
-    Counted { at: u8, before: bool },
+    Counted {
+        at: u8,
+        before: bool,
+    },
     /// The first half of what follows the word STREAMS.
     Streams,
 }

@@ -12,7 +12,15 @@ const MAX_INLINE: usize = 1024;
 const MAX_ARGUMENTS: u64 = 1 << 20;
 /// Inline commands that other protocols of lines have as well, memcached's among them.
 const SHARED: &[&[u8]] = &[
-    b"GET", b"SET", b"APPEND", b"INCR", b"DECR", b"TOUCH", b"QUIT",
+    b"GET",
+    b"SET",
+    b"APPEND",
+    b"INCR",
+    b"DECR",
+    b"TOUCH",
+    b"QUIT",
+    b"SHUTDOWN",
+    b"WATCH",
 ];
 
 /// Answers are not recognised: alone they prove nothing, and the next command will.
@@ -84,7 +92,9 @@ fn inline(bytes: &[u8], at_home: bool) -> Detect {
         Some(end) => bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]),
         None => bytes,
     };
-    let printable = line.iter().all(|byte| matches!(byte, b'\t' | b'\r' | b' '..=b'~'));
+    let printable = line
+        .iter()
+        .all(|byte| matches!(byte, b'\t' | b'\r' | b' '..=b'~'));
     if !printable || line.len() > MAX_INLINE {
         return Detect::No;
     }
@@ -98,7 +108,8 @@ fn inline(bytes: &[u8], at_home: bool) -> Detect {
     let command = find_any_case(name);
     let shared = SHARED.contains(&command.name.as_bytes()) && name != command.name.as_bytes();
     // NATS greets with INFO and an object, HTTP asks with GET and its version
-    let another = arguments.starts_with(b" {") || memchr::memmem::find(arguments, b" HTTP/").is_some();
+    let another =
+        arguments.starts_with(b" {") || memchr::memmem::find(arguments, b" HTTP/").is_some();
     if command == &UNKNOWN || another || (shared && !at_home) {
         Detect::No
     } else if whole {

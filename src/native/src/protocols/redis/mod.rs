@@ -33,14 +33,14 @@ mod responses;
 
 pub use detect::detect;
 
+use super::few::Few;
+use super::queue::{self, Pending};
+use super::turns::Turns;
 use crate::exchange::{
     Db, DbSystem, Detail, End, ErrorKind, Exchange, Input, Parser, Query, Side, Sink, Verdict,
     Which,
 };
 use building::{Building, Silence};
-use super::few::Few;
-use super::queue::{self, Pending};
-use super::turns::Turns;
 use commands::{Asked, Kind};
 use replies::Reply;
 

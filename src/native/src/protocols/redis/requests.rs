@@ -307,12 +307,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn request_gap(
-        &mut self,
-        ts_ns: u64,
-        count: u64,
-        sink: &mut dyn Sink,
-    ) -> Verdict {
+    pub(super) fn request_gap(&mut self, ts_ns: u64, count: u64, sink: &mut dyn Sink) -> Verdict {
         match self.asking {
             Asking::Argument(left) if count <= left => {
                 self.building.bytes = self.building.bytes.saturating_add(count);

@@ -199,7 +199,9 @@ impl Connection {
         let noise = self.reply.kind == b'+'
             && number.len() >= 16
             && number.iter().all(of_number)
-            && word.get(number.len()..).is_some_and(|rest| rest.starts_with(b" ["));
+            && word
+                .get(number.len()..)
+                .is_some_and(|rest| rest.starts_with(b" ["));
         self.monitor |= noise;
         noise
     }
