@@ -141,6 +141,22 @@ _DNS: Final[Metrics] = {
     ),
 }
 
+REDIS: Final = Protocol(
+    name="redis",
+    title="Redis (RESP2 and RESP3)",
+    detector="an array of strings whose first is a command's name; an inline command, once its answer fits",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/redis/",
+    metrics=_DB,
+)
+
+MEMCACHED: Final = Protocol(
+    name="memcached",
+    title="memcached (text, meta and binary)",
+    detector="a command's line or a header of the binary protocol, once its answer fits",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/",
+    metrics=_DB,
+)
+
 # AWS' conventions make a call of the SDK a remote procedure call.
 AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS, "object_store": GRPC.metrics}
 
@@ -187,3 +203,4 @@ KAFKA: Final = Protocol(
 )
 
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, CASSANDRA, KAFKA)}
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, REDIS, MEMCACHED)}

@@ -1,0 +1,104 @@
+"""memcached in its three languages: each command is a call on both sides, counted as the server counts."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import RunAgent
+from tests.testbed import memcached
+from tests.testbed.agent import Agent
+from tests.testbed.servers import Server
+from tests.testbed.telemetry import CLIENT, ERROR, SERVER, UNSET, Span
+
+ASKED, SERVED = "db.client.operation.duration", "otel_ebpf.db.server.operation.duration"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server whose counts are the test's."""
+    with memcached.memcached() as started:
+        yield started
+
+
+def rows(spans: list[Span]) -> Counter[tuple[str, str, object]]:
+    """What was asked, how it was answered, how many items were found; without what the tests asked."""
+    names = ("db.query.text", "db.response.status_code", "db.response.returned_rows")
+    found = (tuple(span.attributes.get(name, "") for name in names) for span in spans if span.name != "stats")
+    return Counter((str(text), str(code), items) for text, code, items in found)
+
+
+def both_sides(agent: Agent, server: Server, client: str) -> Counter[tuple[str, str, object]]:
+    """Runs a client, and gives what both sides' spans say."""
+    pid = memcached.client(client, server)
+    agent.settle()
+    asked, served = agent.spans([pid], CLIENT), agent.spans(server.pids, SERVER)
+    for span in (*asked, *served):
+        assert span.attributes["db.system.name"] == "memcached", span
+        assert span.name == span.attributes["db.operation.name"], span
+        assert not any("secret" in str(value) for value in span.attributes.values()), span
+        failed = str(span.attributes.get("db.response.status_code", "")).endswith("ERROR")
+        assert (span.status == ERROR) is failed, span
+        assert span.status in (UNSET, ERROR), span
+    assert rows(asked) == rows(served)
+    return rows(asked)
+
+
+def test_text(agent: Agent, server: Server) -> None:
+    seen = both_sides(agent, server, "text")
+    counted = memcached.counted(server)
+    assert seen["get T:a", "", 1] == seen["get T:nothing", "", 0] == 100
+    # memcached counts keys
+    assert counted["get_hits"] == sum(items * n for (text, _, items), n in seen.items() if text.startswith("get "))
+    stored = Counter({row: n for row, n in seen.items() if row[0].split()[0] in ("set", "add", "cas")})
+    assert counted["cmd_set"] == stored.total() - stored["set T:large ?", "SERVER_ERROR", ""]
+    for text, code in (
+        ("set T:silent ?", ""),
+        ("incr T:number ?", ""),
+        ("incr T:nothing ?", "NOT_FOUND"),
+        ("add T:a ?", "NOT_STORED"),
+        ("cas T:a ?", "EXISTS"),
+        ("touch T:a ?", ""),
+        ("delete T:a", ""),
+        ("delete T:a", "NOT_FOUND"),
+        ("incr T:large ?", "CLIENT_ERROR"),
+    ):
+        assert seen[text, code, ""] == 1, (text, code)
+    assert seen["get T:a T:number T:nothing T:large", "", 3] == 1
+
+
+def test_meta(agent: Agent, server: Server) -> None:
+    assert both_sides(agent, server, "meta") == {
+        ("ms T:a ?", "", ""): 50,
+        ("mg T:a ?", "", 1): 100,
+        ("mg T:nothing ?", "", 0): 50,
+        ("mn", "", ""): 100,
+        ("md T:a ?", "", ""): 50,
+        ("md T:a ?", "NF", ""): 50,
+    }
+
+
+def test_binary(agent: Agent, server: Server) -> None:
+    seen = both_sides(agent, server, "binary")
+    assert seen["get T:a", "", 1] == 101
+    assert seen["get T:nothing", "", 0] == 101
+    assert seen["set T:b ?", "", ""] == seen["set T:c ?", "", ""] == 1
+    assert seen["add T:a ?", "EXISTS", ""] == seen["delete T:a", "", ""] == 1
+    assert memcached.counted(server)["get_hits"] == sum(
+        items * n for (text, _, items), n in seen.items() if text.startswith("get ")
+    )
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
+def test_as_many_calls_as_memcslap_makes(run_agent: RunAgent, server: Server, binary: bool) -> None:
+    with run_agent("--port", str(server.port), "--metrics-only") as agent:
+        options = ["--execute-number=2000", "--concurrency=4", "--test=get"]
+        pid = memcached.load(server, *options, *(["--binary"] if binary else []))
+        counted = memcached.counted(server)
+        assert agent.end() == 0
+        for name, pids in ((ASKED, [pid]), (SERVED, server.pids)):
+            seen: Counter[str] = Counter()
+            for point in agent.points(name, pids):
+                seen[str(point.attributes["db.operation.name"])] += point.count
+            assert seen["get"] == counted["cmd_get"] > 0
+            assert seen["set"] == counted["cmd_set"] > 0
