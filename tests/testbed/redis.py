@@ -37,8 +37,11 @@ def cluster(nodes: int = 3) -> Iterator[list[Server]]:
         started = [stack.enter_context(redis(*options)) for _ in range(nodes)]
         addresses = [f"{node.host}:{node.port}" for node in started]
         cli(started[0], "--cluster", "create", *addresses, "--cluster-yes")
-        for node in started:
-            eventually(lambda n=node: "cluster_state:ok" in cli(n, "CLUSTER", "INFO"), "the cluster is whole", 30)
+
+        def whole() -> bool:
+            return all("cluster_state:ok" in cli(node, "CLUSTER", "INFO") for node in started)
+
+        eventually(whole, "the cluster is whole", 30)
         yield started
 
 

@@ -1,5 +1,6 @@
-"""The testbed's Python application for memcached: `memcached_calls.py HOST PORT text|meta|binary`, on pymemcache (text),
-a socket (meta) and python-binary-memcached. Values are all "secret", or numbers.
+"""The testbed's Python application for memcached: `memcached_calls.py HOST PORT text|meta|binary`.
+
+On pymemcache (text), a socket (meta) and python-binary-memcached. Values are all "secret", or numbers.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ def text() -> None:
         client.incr("T:number", 1)
         client.incr("T:nothing", 1)
         client.add("T:a", b"secret")
-        client.cas("T:a", b"secret", b"1")
+        client.cas("T:a", b"secret", b"999")
         client.touch("T:a", 100)
         client.delete("T:a")
         client.delete("T:a")

@@ -85,7 +85,7 @@ enum Asking {
         asked: Asked,
         operation: u8,
     },
-    Binary(binary::Packet),
+    Binary(Box<binary::Packet>),
     /// FIN.
     Over,
 }
@@ -101,7 +101,7 @@ enum Answering {
         left: u64,
         last: bool,
     },
-    Binary(binary::Packet),
+    Binary(Box<binary::Packet>),
 }
 
 impl Connection {
@@ -139,7 +139,7 @@ impl Connection {
     fn refresh(&mut self) {
         self.lines[1].clear();
         self.answering = match self.asking {
-            Asking::Binary(_) => Answering::Binary(binary::Packet::new()),
+            Asking::Binary(_) => Answering::Binary(Box::new(binary::Packet::new())),
             _ => Answering::Line { bytes: 0 },
         };
         self.answer_bytes = 0;
@@ -248,8 +248,8 @@ impl Connection {
         }
         if let (Asking::Start, Some(first)) = (&self.asking, bytes.first()) {
             if *first == binary::REQUEST {
-                self.asking = Asking::Binary(binary::Packet::new());
-                self.answering = Answering::Binary(binary::Packet::new());
+                self.asking = Asking::Binary(Box::new(binary::Packet::new()));
+                self.answering = Answering::Binary(Box::new(binary::Packet::new()));
             } else {
                 self.asking = Asking::Line { bytes: 0 };
             }
@@ -309,14 +309,17 @@ impl Connection {
         if !self.certain {
             self.abandon_all(sink);
         }
-        while !self.queue.is_empty() {
+        while let Some(pending) = self.queue.front() {
+            // who quits need not wait for the answer
+            let proper = pending.of.command.answers == Answers::Close
+                && matches!(error, ErrorKind::ConnectionClosed | ErrorKind::ProcessExit);
             let outcome = Outcome {
                 end_ns,
                 status: b"",
                 failed: false,
                 rows: 0,
                 bytes: 0,
-                error: Some(error),
+                error: (!proper).then_some(error),
             };
             self.finish(&outcome, sink);
         }

@@ -71,6 +71,8 @@ pub(super) enum Kind {
     Replconf,
     /// Answered by the connection's end.
     Shutdown,
+    /// Answered, unless the client does not wait for it.
+    Quit,
 }
 
 /// `+`.
@@ -379,7 +381,7 @@ static COMMANDS: &[Command] = &[
     of("MONITOR", NONE, S, K::Monitor),
     plain("PING", NONE, ANY),
     of("PSYNC", NONE, ANY, K::Sync),
-    plain("QUIT", NONE, S),
+    of("QUIT", NONE, S, K::Quit),
     plain("READONLY", NONE, S),
     plain("READWRITE", NONE, S),
     of("REPLCONF", KEY, ANY, K::Replconf),

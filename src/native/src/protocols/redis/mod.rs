@@ -167,8 +167,8 @@ impl Connection {
         }
         while let Some(pending) = self.queue.front() {
             let kind = pending.of.command.kind;
-            // SHUTDOWN has no other answer
-            let proper = kind == Kind::Shutdown
+            // SHUTDOWN has no other answer, and who quits need not wait for it
+            let proper = matches!(kind, Kind::Shutdown | Kind::Quit)
                 && matches!(error, ErrorKind::ConnectionClosed | ErrorKind::ProcessExit);
             if proper {
                 self.reply.reset();
