@@ -138,10 +138,12 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol {
         name: "redis",
         detect: redis::detect,
         parser: |old| Box::new(redis::Connection::new(old)),
+        capture: Capture::Plain,
     },
     Protocol {
         name: "memcached",
         detect: memcached::detect,
         parser: |old| Box::new(memcached::Connection::new(old)),
+        capture: Capture::Plain,
     },
 ];
