@@ -204,3 +204,4 @@ KAFKA: Final = Protocol(
 
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, CASSANDRA, KAFKA)}
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, REDIS, MEMCACHED)}
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MONGODB, REDIS, MEMCACHED, DNS)}

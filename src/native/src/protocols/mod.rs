@@ -20,6 +20,7 @@ mod forwarded;
 pub mod http1;
 pub mod http2;
 pub mod memcached;
+mod mongodb;
 mod queue;
 pub mod redis;
 mod turns;
@@ -135,6 +136,7 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol {
     detect: redis::detect,
     parser: |old| Box::new(redis::Connection::new(old)),
 }];
+    Protocol {
         name: "redis",
         detect: redis::detect,
         parser: |old| Box::new(redis::Connection::new(old)),
