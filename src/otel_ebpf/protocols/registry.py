@@ -205,3 +205,12 @@ KAFKA: Final = Protocol(
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, CASSANDRA, KAFKA)}
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, REDIS, MEMCACHED)}
 PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MONGODB, REDIS, MEMCACHED, DNS)}
+MYSQL: Final = Protocol(
+    name="mysql",
+    title="MySQL and MariaDB",
+    detector="the server's greeting; on older connections a statement whose answer fits, or a login within TLS",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/mysql/",
+    metrics=_DB,
+)
+
+PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MYSQL)}

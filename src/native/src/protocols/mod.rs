@@ -24,6 +24,8 @@ mod mongodb;
 mod queue;
 pub mod redis;
 mod turns;
+pub mod mysql;
+mod sqlcommenter;
 
 use crate::capture_mode::Capture;
 use crate::exchange::Parser;
@@ -149,3 +151,4 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol {
         capture: Capture::Plain,
     },
 ];
+pub const PROTOCOLS: &[Protocol] = &[mysql::MYSQL];
