@@ -22,10 +22,7 @@ def attached_places(report: TlsReport) -> dict[str, int] | None:
         ours = [one for one in uprobes() if one.program in _PROGRAMS]
     except OSError:
         return None
-    return {
-        finding.path: len(probed_offsets(finding) & _offsets(ours, finding))
-        for finding in report.attachments
-    }
+    return {finding.path: len(probed_offsets(finding) & _offsets(ours, finding)) for finding in report.attachments}
 
 
 def _offsets(probed: Iterable[Uprobes], finding: Attachment) -> set[int]:

@@ -141,6 +141,71 @@ _DNS: Final[Metrics] = {
     ),
 }
 
+POSTGRESQL: Final = Protocol(
+    name="postgresql",
+    title="PostgreSQL's protocol, version 3",
+    detector="a client's first message (length, version, parameters, or the wish for encryption); later, messages with "
+    "types, lengths and contents that fit together",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/postgresql/",
+    metrics=_DB,
+)
+
+MYSQL: Final = Protocol(
+    name="mysql",
+    title="MySQL and MariaDB",
+    detector="the server's greeting; on older connections a statement whose answer fits, or a login within TLS",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/mysql/",
+    metrics=_DB,
+)
+
+MONGODB: Final = Protocol(
+    name="mongodb",
+    title="MongoDB",
+    detector="a header whose operation, sizes and document agree: OP_MSG, OP_QUERY and the like, OP_COMPRESSED",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/mongodb/",
+    metrics=_DB,
+)
+
+CASSANDRA: Final = Protocol(
+    name="cassandra",
+    title="Cassandra's CQL, versions 3 to 5 of its protocol",
+    detector="OPTIONS or STARTUP, or another request whose body fits its header, and a response on the same stream",
+    conventions="https://opentelemetry.io/docs/specs/semconv/db/cassandra/",
+    metrics=_DB,
+)
+
+KAFKA: Final = Protocol(
+    name="kafka",
+    title="Kafka",
+    detector="a request's header (size, API key, version, client) and what it promises, and a response with its id",
+    conventions="https://opentelemetry.io/docs/specs/semconv/messaging/kafka/",
+    metrics=_MESSAGING,
+)
+
+AMQP: Final = Protocol(
+    name="amqp",
+    title="RabbitMQ (AMQP 0-9-1)",
+    detector="the protocol header; later, a frame with a method that only this side sends",
+    conventions="https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/",
+    metrics=_MESSAGING,
+)
+
+NATS: Final = Protocol(
+    name="nats",
+    title="NATS, with JetStream",
+    detector="the server's INFO; later, lines of this side",
+    conventions="https://opentelemetry.io/docs/specs/semconv/messaging/",
+    metrics=_MESSAGING,
+)
+
+MQTT: Final = Protocol(
+    name="mqtt",
+    title="MQTT 3.1, 3.1.1 and 5",
+    detector="CONNECT; later, SUBSCRIBE, or packets on MQTT's own ports",
+    conventions="https://opentelemetry.io/docs/specs/semconv/messaging/",
+    metrics=_MESSAGING,
+)
+
 REDIS: Final = Protocol(
     name="redis",
     title="Redis (RESP2 and RESP3)",
@@ -157,26 +222,6 @@ MEMCACHED: Final = Protocol(
     metrics=_DB,
 )
 
-# AWS' conventions make a call of the SDK a remote procedure call.
-AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS, "object_store": GRPC.metrics}
-
-POSTGRESQL: Final = Protocol(
-    name="postgresql",
-    title="PostgreSQL's protocol, version 3",
-    detector="a client's first message (length, version, parameters, or the wish for encryption); later, messages with "
-    "types, lengths and contents that fit together",
-    conventions="https://opentelemetry.io/docs/specs/semconv/db/postgresql/",
-    metrics=_DB,
-)
-
-MONGODB: Final = Protocol(
-    name="mongodb",
-    title="MongoDB",
-    detector="a header whose operation, sizes and document agree: OP_MSG, OP_QUERY and the like, OP_COMPRESSED",
-    conventions="https://opentelemetry.io/docs/specs/semconv/db/mongodb/",
-    metrics=_DB,
-)
-
 DNS: Final = Protocol(
     name="dns",
     title="DNS over UDP and TCP",
@@ -185,32 +230,24 @@ DNS: Final = Protocol(
     metrics=_DNS,
 )
 
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, POSTGRESQL, MONGODB, DNS)}
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MONGODB, DNS)}
-CASSANDRA: Final = Protocol(
-    name="cassandra",
-    title="Cassandra's CQL, versions 3 to 5 of its protocol",
-    detector="OPTIONS or STARTUP, or another request whose body fits its header, and a response on the same stream",
-    conventions="https://opentelemetry.io/docs/specs/semconv/db/cassandra/",
-    metrics=_DB,
-)
-KAFKA: Final = Protocol(
-    name="kafka",
-    title="Kafka",
-    detector="a request's header (size, API key, version, client) and what it promises, and a response with its id",
-    conventions="https://opentelemetry.io/docs/specs/semconv/messaging/kafka/",
-    metrics=_MESSAGING,
-)
+# AWS' conventions make a call of the SDK a remote procedure call.
+AREAS: Final = {"db": _DB, "messaging": _MESSAGING, "dns": _DNS, "object_store": GRPC.metrics}
 
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, CASSANDRA, KAFKA)}
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, REDIS, MEMCACHED)}
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MONGODB, REDIS, MEMCACHED, DNS)}
-MYSQL: Final = Protocol(
-    name="mysql",
-    title="MySQL and MariaDB",
-    detector="the server's greeting; on older connections a statement whose answer fits, or a login within TLS",
-    conventions="https://opentelemetry.io/docs/specs/semconv/db/mysql/",
-    metrics=_DB,
-)
-
-PROTOCOLS: Final = {protocol.name: protocol for protocol in (HTTP, GRPC, MYSQL)}
+PROTOCOLS: Final = {
+    protocol.name: protocol
+    for protocol in (
+        HTTP,
+        GRPC,
+        POSTGRESQL,
+        MYSQL,
+        MONGODB,
+        CASSANDRA,
+        KAFKA,
+        AMQP,
+        NATS,
+        MQTT,
+        REDIS,
+        MEMCACHED,
+        DNS,
+    )
+}

@@ -2,30 +2,25 @@
 //! where the bytes come from.
 
 mod amqp;
-mod dns;
 pub mod cassandra;
-mod forwarded;
-pub mod http1;
-pub mod http2;
-mod message;
-mod mongodb;
-mod postgresql;
-mod sqlcommenter;
-pub mod kafka;
-mod mqtt;
-mod nats;
-mod tagged;
+mod dns;
 mod few;
 mod forwarded;
 pub mod http1;
 pub mod http2;
+pub mod kafka;
 pub mod memcached;
+mod message;
 mod mongodb;
+mod mqtt;
+pub mod mysql;
+mod nats;
+mod postgresql;
 mod queue;
 pub mod redis;
-mod turns;
-pub mod mysql;
 mod sqlcommenter;
+mod tagged;
+mod turns;
 
 use crate::capture_mode::Capture;
 use crate::exchange::Parser;
@@ -86,11 +81,24 @@ pub const PROTOCOLS: &[Protocol] = &[
         capture: postgresql::CAPTURE,
         parser: postgresql::parser,
     },
+    mysql::MYSQL,
     Protocol {
         name: "mongodb",
         detect: mongodb::detect,
         capture: mongodb::CAPTURE,
         parser: mongodb::parser,
+    },
+    Protocol {
+        name: "cassandra",
+        detect: cassandra::detect,
+        capture: cassandra::CAPTURE,
+        parser: cassandra::parser,
+    },
+    Protocol {
+        name: "kafka",
+        detect: kafka::detect,
+        capture: kafka::CAPTURE,
+        parser: kafka::parser,
     },
     Protocol {
         name: "amqp",
@@ -111,44 +119,21 @@ pub const PROTOCOLS: &[Protocol] = &[
         parser: mqtt::parser,
     },
     Protocol {
+        name: "redis",
+        detect: redis::detect,
+        capture: Capture::Plain,
+        parser: |old| Box::new(redis::Connection::new(old)),
+    },
+    Protocol {
+        name: "memcached",
+        detect: memcached::detect,
+        capture: Capture::Plain,
+        parser: |old| Box::new(memcached::Connection::new(old)),
+    },
+    Protocol {
         name: "dns",
         detect: dns::detect,
         capture: Capture::Plain,
         parser: dns::parser,
     },
 ];
-pub const PROTOCOLS: &[Protocol] = &[Protocol {
-    name: "kafka",
-    detect: kafka::detect,
-    parser: kafka::parser,
-}];
-        name: "cassandra",
-        detect: cassandra::detect,
-        capture: cassandra::CAPTURE,
-        parser: cassandra::parser,
-    },
-    Protocol {
-        name: "kafka",
-        detect: kafka::detect,
-        capture: kafka::CAPTURE,
-        parser: kafka::parser,
-    },
-];
-    name: "redis",
-    detect: redis::detect,
-    parser: |old| Box::new(redis::Connection::new(old)),
-}];
-    Protocol {
-        name: "redis",
-        detect: redis::detect,
-        parser: |old| Box::new(redis::Connection::new(old)),
-        capture: Capture::Plain,
-    },
-    Protocol {
-        name: "memcached",
-        detect: memcached::detect,
-        parser: |old| Box::new(memcached::Connection::new(old)),
-        capture: Capture::Plain,
-    },
-];
-pub const PROTOCOLS: &[Protocol] = &[mysql::MYSQL];

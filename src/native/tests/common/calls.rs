@@ -131,7 +131,9 @@ pub fn is_part_of(part: &Facts, whole: &Facts) -> bool {
         };
         match name.as_str() {
             "statement" | "command" | "answers" => full.starts_with(value.as_str()),
-            "contexts" => value.split(' ').all(|one| full.split(' ').any(|of| of == one)),
+            "contexts" => value
+                .split(' ')
+                .all(|one| full.split(' ').any(|of| of == one)),
             "rows" | "messages" | "body_bytes" | "request_bytes" | "response_bytes" => {
                 let number = |text: &str| text.parse::<u64>().expect("a number");
                 number(value) <= number(full)
