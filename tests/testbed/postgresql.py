@@ -37,7 +37,7 @@ log_directory = '{folder}'
 log_filename = 'log'
 log_rotation_age = 0
 log_rotation_size = 0
-log_statement = all
+log_statement = {statements}
 client_connection_check_interval = 100ms
 """
 
@@ -106,8 +106,8 @@ def _program(name: str) -> Path:
 
 
 @contextmanager
-def postgresql() -> Iterator[Postgresql]:
-    """A server with an empty database and pgbench's tables."""
+def postgresql(*, logged: bool = True) -> Iterator[Postgresql]:
+    """A server with an empty database and pgbench's tables. Not `logged`: as fast as it can be."""
     account = pwd.getpwnam(USER)
     with tempfile.TemporaryDirectory(prefix="otel-ebpf-postgresql-") as temporary:
         folder = Path(temporary)
@@ -120,7 +120,7 @@ def postgresql() -> Iterator[Postgresql]:
         initdb = [_program("initdb"), "-D", data, "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "-N"]
         cache.command([*AS_USER, *map(str, initdb)])
         with (data / "postgresql.conf").open("a") as config:
-            config.write(CONFIG.format(folder=folder))
+            config.write(CONFIG.format(folder=folder, statements="all" if logged else "none"))
         command: list[str | Path] = [*AS_USER, _program("postgres"), "-D", data, "-p", str(port)]
         # a session of its own: its processes are ended with it
         with Program(command, folder / "out", "postgresql", cwd=folder) as program:
