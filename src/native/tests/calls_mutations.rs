@@ -16,7 +16,7 @@ use common::random::{mutated, seeds, Random};
 use common::{cases, cut, run_any, time_of, Record, Step, Timed};
 
 /// Of each protocol.
-const ROUNDS: u64 = 4_000;
+const ROUNDS: u64 = 1_500;
 /// What a connection may hold, whatever it is told.
 const MEMORY: usize = 4 << 20;
 
