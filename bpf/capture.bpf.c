@@ -383,8 +383,10 @@ static __always_inline int on_operation(struct sock *sk, int ret, int flags, con
 		return 0;
 	o.readable = !(task->flags & PF_IO_WORKER) && !(dir == DIR_RECV && flags & MSG_TRUNC) &&
 		     find_buffer(task, c, dir);
-	/* Also before a library is probed: an old connection must not be taken for a stranger meanwhile. */
-	if (o.burst_start && (c->tls == TLS_UNKNOWN || c->tls_process)) {
+	/* Also before a library is probed: an old connection must not be taken for a stranger meanwhile. TLS that is agreed
+	 * on within a protocol may follow the wish for it at once (MySQL).
+	 */
+	if ((o.burst_start || o.off < START_MAX) && (c->tls == TLS_UNKNOWN || c->tls_process)) {
 		if (becomes_tls(c, &o, ret, c->tls_process && call_around(c, task))) {
 			c->tls = TLS_YES;
 			c->announced = 0; /* it may have been announced as something else */

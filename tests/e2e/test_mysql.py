@@ -130,6 +130,32 @@ def test_each_command_is_one_span_on_each_side(
         assert "secret" not in str([span.attributes for span in spans])
 
 
+@pytest.mark.parametrize("name", ["PyMySQL", "mysqlclient", "go"])
+def test_tls_that_is_agreed_on_within_the_protocol(agent: Agent, name: str) -> None:
+    """The client wants it, and goes on with TLS at once."""
+    with mariadb.server(encrypted=True) as server:
+
+        def both() -> tuple[mariadb.Client, int, int]:
+            already, began = len(mariadb.general_log(server)), time.time_ns()
+            with mariadb.client(name, server) as client:
+                client.do("query 5", "exec 5", "fail 2")
+            return client, already, began
+
+        def seen() -> bool:
+            client, _, began = both()
+            agent.settle()
+            sides = agent.spans([client.pid], CLIENT), agent.spans(server.pids, SERVER)
+            return all(any(span.start_ns > began and span.error_type == "1146" for span in side) for side in sides)
+
+        eventually(seen, "the libraries are probed", 30)
+        client, already, began = both()
+        log = logged(server, already)
+        agent.settle()
+        for side in (agent.spans([client.pid], CLIENT), agent.spans(server.pids, SERVER)):
+            spans = [span for span in side if span.start_ns > began]
+            assert_same(spans, log)
+
+
 LARGE = ["rows 20000", "long 200000", "query 3"]
 # A packet has 16 MB at most. Compressed, results are then in frames as large, of which not all is looked at.
 LARGER = ["long 17000000", "query 3", "rows 30000", "query 3"]
