@@ -1,14 +1,20 @@
 //! The core's Python face, `otel_ebpf._native`; src/otel_ebpf/_native.pyi is its description.
 
+/// A tuple of anything that becomes Python.
+macro_rules! tuple {
+    ($py:expr, $($field:expr),* $(,)?) => {
+        PyTuple::new($py, [$($field.into_py_any($py)?),*])?
+    };
+}
+
 mod probes;
+mod series;
 mod spans;
 
 use probes::{probe, ProbeArgument};
 use spans::Spans;
 
-use crate::aggregate::{
-    db_bounds_s, Aggregator, Histogram, Owned, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS,
-};
+use crate::aggregate::{db_bounds_s, Aggregator, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS};
 use crate::drain::{Drain, Shared};
 use crate::exchange::Role;
 use crate::loader::{self, Failure, FailureKind, Layout, Options, Probe, Programs};
@@ -101,29 +107,11 @@ mod shapes {
            active_series => ActiveSeries, span_batch => SpanBatch, program_stats => ProgramStats);
 }
 
-/// A tuple of anything that becomes Python.
-macro_rules! tuple {
-    ($py:expr, $($field:expr),* $(,)?) => {
-        PyTuple::new($py, [$($field.into_py_any($py)?),*])?
-    };
-}
-
 fn role(r: Role) -> &'static str {
     match r {
         Role::Server => "server",
         Role::Client => "client",
     }
-}
-
-fn histogram<'py>(py: Python<'py>, h: &Histogram) -> PyResult<Bound<'py, PyAny>> {
-    shapes::histogram(
-        py,
-        tuple!(py, h.count, h.sum, h.min, h.max, h.buckets.clone()),
-    )
-}
-
-fn optional_histogram<'py>(py: Python<'py>, h: Option<&Histogram>) -> PyResult<Bound<'py, PyAny>> {
-    h.map_or_else(|| Ok(py.None().into_bound(py)), |h| histogram(py, h))
 }
 
 /// BPF programs loaded and attached, and the thread that drains their ring.
@@ -373,67 +361,9 @@ impl Session {
             .collect()
     }
 
-    #[allow(clippy::type_complexity)]
-    fn read_series<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Vec<Bound<'py, PyAny>>, Vec<Bound<'py, PyAny>>)> {
+    fn read_series<'py>(&self, py: Python<'py>) -> PyResult<series::Read<'py>> {
         let (series, calls) = py.detach(|| self.shared.streams().aggregator.read_series());
-        let series = series
-            .into_iter()
-            .map(|s| {
-                let fields = tuple!(
-                    py,
-                    s.process_key,
-                    role(s.role),
-                    s.start_unix_ns,
-                    s.rpc_system,
-                    &*s.rpc_method,
-                    &*s.rpc_status,
-                    s.method,
-                    s.scheme,
-                    &*s.route,
-                    s.status,
-                    &*s.error_type,
-                    s.protocol_version,
-                    &*s.server_address,
-                    s.server_port,
-                    s.overflow,
-                    histogram(py, &s.duration)?,
-                    optional_histogram(py, s.request_body.as_ref())?,
-                    optional_histogram(py, s.response_body.as_ref())?,
-                );
-                shapes::http_series(py, fields)
-            })
-            .collect::<PyResult<_>>()?;
-        let calls = calls
-            .into_iter()
-            .map(|s| {
-                let attributes = PyDict::new(py);
-                for (name, value) in s.attributes {
-                    match value {
-                        Owned::Text(text) => attributes.set_item(name, &*text)?,
-                        Owned::Int(number) => attributes.set_item(name, number)?,
-                    }
-                }
-                let fields = tuple!(
-                    py,
-                    s.process_key,
-                    s.area,
-                    role(s.role),
-                    s.system,
-                    &*s.name,
-                    &*s.error_type,
-                    s.start_unix_ns,
-                    attributes,
-                    s.overflow,
-                    histogram(py, &s.duration)?,
-                    s.messages,
-                );
-                shapes::call_series(py, fields)
-            })
-            .collect::<PyResult<_>>()?;
-        Ok((series, calls))
+        series::read(py, series, calls)
     }
 
     fn read_active<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {

@@ -1,0 +1,84 @@
+//! Series as Python gets them.
+
+use super::{role, shapes};
+use crate::aggregate::{CallSeries, Histogram, HttpSeries, Owned};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::IntoPyObjectExt;
+
+/// Of HTTP and gRPC, and of all others.
+pub(super) type Read<'py> = (Vec<Bound<'py, PyAny>>, Vec<Bound<'py, PyAny>>);
+
+pub(super) fn read(
+    py: Python<'_>,
+    series: Vec<HttpSeries>,
+    calls: Vec<CallSeries>,
+) -> PyResult<Read<'_>> {
+    let series = series.into_iter().map(|one| http(py, one));
+    let calls = calls.into_iter().map(|one| call(py, one));
+    Ok((
+        series.collect::<PyResult<_>>()?,
+        calls.collect::<PyResult<_>>()?,
+    ))
+}
+
+fn http(py: Python<'_>, s: HttpSeries) -> PyResult<Bound<'_, PyAny>> {
+    let fields = tuple!(
+        py,
+        s.process_key,
+        role(s.role),
+        s.start_unix_ns,
+        s.rpc_system,
+        &*s.rpc_method,
+        &*s.rpc_status,
+        s.method,
+        s.scheme,
+        &*s.route,
+        s.status,
+        &*s.error_type,
+        s.protocol_version,
+        &*s.server_address,
+        s.server_port,
+        s.overflow,
+        histogram(py, &s.duration)?,
+        optional_histogram(py, s.request_body.as_ref())?,
+        optional_histogram(py, s.response_body.as_ref())?,
+    );
+    shapes::http_series(py, fields)
+}
+
+fn call(py: Python<'_>, s: CallSeries) -> PyResult<Bound<'_, PyAny>> {
+    let attributes = PyDict::new(py);
+    for (name, value) in s.attributes {
+        match value {
+            Owned::Text(text) => attributes.set_item(name, &*text)?,
+            Owned::Int(number) => attributes.set_item(name, number)?,
+        }
+    }
+    let fields = tuple!(
+        py,
+        s.process_key,
+        s.area,
+        role(s.role),
+        s.system,
+        &*s.name,
+        &*s.error_type,
+        s.start_unix_ns,
+        attributes,
+        s.overflow,
+        histogram(py, &s.duration)?,
+        s.messages,
+    );
+    shapes::call_series(py, fields)
+}
+
+fn histogram<'py>(py: Python<'py>, h: &Histogram) -> PyResult<Bound<'py, PyAny>> {
+    shapes::histogram(
+        py,
+        tuple!(py, h.count, h.sum, h.min, h.max, h.buckets.clone()),
+    )
+}
+
+fn optional_histogram<'py>(py: Python<'py>, h: Option<&Histogram>) -> PyResult<Bound<'py, PyAny>> {
+    h.map_or_else(|| Ok(py.None().into_bound(py)), |h| histogram(py, h))
+}
