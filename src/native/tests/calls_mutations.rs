@@ -16,7 +16,7 @@ use common::random::{mutated, seeds, Random};
 use common::{cases, cut, run_any, time_of, Record, Step, Timed};
 
 /// Of each protocol.
-const ROUNDS: u64 = 1_500;
+const ROUNDS: u64 = 1_000;
 /// What a connection may hold, whatever it is told.
 const MEMORY: usize = 4 << 20;
 
@@ -136,7 +136,7 @@ fn a_flood_is_bounded() {
                     .sum();
                 let before = HELD.get();
                 let mut parser = (protocol.parser)(case.old);
-                'flood: for _ in 0..(8 << 20) / (bytes + 1024) {
+                'flood: for _ in 0..(3 << 20) / (bytes + 1024) {
                     for step in &flood {
                         let verdict = feed(&mut *parser, step);
                         let held = HELD.get().wrapping_sub(before);

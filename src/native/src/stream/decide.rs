@@ -35,7 +35,13 @@ pub(super) fn decide(
     let middle = !burst && held.is_empty();
     if burst {
         before = std::mem::take(held);
-        (*dir, *ts_ns) = (s.dir, s.ts_ns);
+        let began = std::mem::replace(ts_ns, s.ts_ns);
+        *dir = s.dir;
+        let preface = http2::detect(&before) == http2::Detect::More;
+        if !before.is_empty() && !preface && !conn.old {
+            let asked = (s.dir.other(), &before[..], began);
+            return answered_in_the_middle(conn, s, asked, hole, rest, aggregator, processes);
+        }
     } else if middle && !*of_frames {
         return Protocol::Continue; // the middle of a burst that began like nothing
     }
@@ -95,13 +101,7 @@ pub(super) fn decide(
             }
         }
     };
-    conn.info.role = if asks == Direction::Recv {
-        Role::Server
-    } else {
-        Role::Client
-    };
-    conn.allowed = allowed(processes, &conn.info);
-    conn.state = state;
+    settle(conn, asks, state, processes);
     let side = side(conn.info.role, s.dir);
     let Some((parser, mut sink)) = conn.speaking(aggregator) else {
         return Protocol::Continue;
@@ -124,6 +124,47 @@ pub(super) fn decide(
         }
     }
     feed(parser, side, s.ts_ns, hole, later, rest, &mut sink)
+}
+
+fn settle(conn: &mut Conn, asks: Direction, state: State, processes: &Processes) {
+    conn.info.role = if asks == Direction::Recv {
+        Role::Server
+    } else {
+        Role::Client
+    };
+    conn.allowed = allowed(processes, &conn.info);
+    conn.state = state;
+}
+
+/// The other side speaks on a new connection while it is not known yet what the first one began to say: HTTP/1 has the
+/// benefit of the doubt. `asked`: which way, what, since when.
+#[cold]
+fn answered_in_the_middle(
+    conn: &mut Conn,
+    s: &Segment<'_>,
+    (asks, begun, began_ns): (Direction, &[u8], u64),
+    hole: u64,
+    rest: u64,
+    aggregator: &mut Aggregator,
+    processes: &Processes,
+) -> Protocol {
+    settle(conn, asks, State::Http1(Box::default()), processes);
+    let Some((parser, mut sink)) = conn.speaking(aggregator) else {
+        return Protocol::Continue;
+    };
+    let verdict = parser.feed(Side::Request, began_ns, Input::Data(begun), &mut sink);
+    if verdict != Protocol::Continue {
+        return verdict;
+    }
+    feed(
+        parser,
+        Side::Response,
+        s.ts_ns,
+        hole,
+        s.data,
+        rest,
+        &mut sink,
+    )
 }
 
 /// Whether it is a protocol other than HTTP, and whether who said it asks or answers.

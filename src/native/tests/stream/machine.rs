@@ -123,6 +123,19 @@ impl Machine {
         self.open(tgid, Kind::Tcp)
     }
 
+    /// TLS begins on it: what follows is what is within.
+    pub fn encrypt(&mut self, id: u64) {
+        let tgid = self.conns[id as usize - 1].tgid;
+        let end = |last, port| Endpoint {
+            address: Address::V4(Ipv4Addr::new(10, 0, 0, last)),
+            port,
+        };
+        let mut info = ConnInfo::new(0, Role::Server, end(1, PORT), end(2, PORT + 1));
+        info.encrypted = true;
+        self.streams
+            .open(id, info, tgid, self.now_ns, true, Process::default);
+    }
+
     /// Bytes go one way; their record is the caller's to deliver.
     pub fn happens(&mut self, conn: u64, dir: Direction, data: &[u8]) -> Record {
         self.now_ns += MS;

@@ -226,7 +226,10 @@ impl Connection {
 
     #[cold]
     fn give_up(&mut self, verdict: Verdict, sink: &mut dyn Sink) -> Verdict {
-        self.abandon_all(sink);
+        // of a guess that was wrong nobody hears
+        if self.certain || verdict != Verdict::NotMine {
+            self.abandon_all(sink);
+        }
         self.queue = Queue::default();
         self.lines = [Vec::new(), Vec::new()];
         self.over = Some(verdict);

@@ -188,7 +188,10 @@ impl Connection {
     /// The connection is over, or not Redis'.
     #[cold]
     fn give_up(&mut self, verdict: Verdict, sink: &mut dyn Sink) -> Verdict {
-        self.abandon_all(sink);
+        // of a guess that was wrong nobody hears
+        if self.certain || verdict != Verdict::NotMine {
+            self.abandon_all(sink);
+        }
         self.queue = Queue::default();
         self.inline = Vec::new();
         self.over = Some(verdict);
