@@ -1,4 +1,4 @@
-"""Bytes that are not HTTP never make a span."""
+"""Bytes of no protocol that is known never make a span."""
 
 import os
 import random
@@ -23,9 +23,6 @@ def random_bytes() -> bytes:
 
 
 TALK: dict[str, tuple[Callable[[], bytes], Callable[[], bytes]]] = {
-    "redis": (lambda: b"*2\r\n$3\r\nGET\r\n$5\r\nhello\r\n", lambda: b"$5\r\nworld\r\n"),
-    "redis inline": (lambda: b"PING\r\nGET hello\r\n", lambda: b"+PONG\r\n$-1\r\n"),
-    "memcached": (lambda: b"get key\r\nset key 0 0 5\r\nhello\r\n", lambda: b"END\r\nSTORED\r\n"),
     "smtp": (lambda: b"HELO example\r\nMAIL FROM:<a@example>\r\n", lambda: b"250 OK\r\n"),
     "random": (random_bytes, random_bytes),
     "request line without a version": (lambda: b"GET /index.html\r\n", lambda: b"<html></html>"),

@@ -54,10 +54,10 @@ pub fn said<'a>(
             Role::Client => Kind::Client,
         },
         system: db.system.as_str(),
-        name: match (summary, db.operation) {
-            (b"", operation) => [operation, target],
-            (summary, b"BATCH") => [db.operation, summary],
-            (summary, _) => [summary, b""],
+        name: if summary.is_empty() {
+            [db.operation, target]
+        } else {
+            [summary, b""]
         },
         slots,
         error_type: match error {

@@ -82,6 +82,7 @@ pub(super) fn decide(
             *held = bytes.to_vec();
             return Protocol::Continue;
         }
+        (false, _, _) if is_request_line(bytes) => (s.dir, State::Http1(Box::default())),
         _ => {
             let found = match hole {
                 0 => other_protocol(&conn.info, s.dir, bytes, !old && before.is_empty()),
@@ -165,6 +166,13 @@ fn answered_in_the_middle(
         rest,
         &mut sink,
     )
+}
+
+/// Of HTTP/1, with any token for a method ("get" is a command of memcached too).
+fn is_request_line(bytes: &[u8]) -> bool {
+    let end = memchr::memchr(b'\n', bytes).unwrap_or(0);
+    let line = bytes[..end].trim_ascii_end();
+    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
 }
 
 /// Whether it is a protocol other than HTTP, and whether who said it asks or answers.

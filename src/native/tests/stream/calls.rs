@@ -93,6 +93,15 @@ fn http_comes_first() {
 }
 
 #[test]
+fn a_method_may_be_a_command_of_another_protocol() {
+    let mut m = Machine::new();
+    let conn = m.tcp(1);
+    m.recv(conn, "get /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    m.send(conn, OK);
+    assert_eq!(m.seen(), ["server get /a 200"]);
+}
+
+#[test]
 fn what_nobody_knows_is_left_alone() {
     let mut m = Machine::new();
     let conn = m.tcp(1);

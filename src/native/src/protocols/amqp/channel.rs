@@ -63,9 +63,11 @@ impl Shared {
         if self.asked >= MAX_ASKED {
             self.answers = Answers::Lost;
         }
-        let may = self.answers == Answers::Known;
-        self.asked += usize::from(may);
-        may
+        if self.answers != Answers::Known {
+            return false;
+        }
+        self.asked += 1;
+        true
     }
 
     fn begin(&mut self, start_ns: u64) -> Message {
