@@ -54,6 +54,9 @@ pub enum End {
     Lost,
 }
 
+/// The errno of `End::Broken` that is `ErrorKind::Timeout`; the same on both architectures.
+pub const ETIMEDOUT: i32 = 110;
+
 /// What a parser says after each feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

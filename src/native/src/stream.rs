@@ -28,8 +28,6 @@ const FORGET_NS: u64 = 10_000_000_000;
 /// UDP sockets close without a word: silent for so long, they are forgotten. The kernel side announces those anew that
 /// were silent for half of it.
 const SILENCE_NS: u64 = 10_000_000_000;
-/// The errno of both architectures.
-const ETIMEDOUT: i32 = 110;
 
 /// A process's sockets are closed just after its end is told; its last exchanges are waited for so long.
 const GRACE_NS: u64 = 3_000_000_000;
@@ -463,7 +461,7 @@ impl Streams {
             if due_ns > now_ns {
                 self.datagrams.push_back((due_ns, id));
             } else {
-                self.close(id, now_ns, Closed::Gone(ETIMEDOUT), false);
+                self.close(id, now_ns, Closed::Gone(crate::exchange::ETIMEDOUT), false);
             }
         }
     }

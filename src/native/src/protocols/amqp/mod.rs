@@ -44,7 +44,6 @@ use frame::{Frame, Half, Kind, Step, PREFACE};
 
 /// Channels of a connection, as many as brokers allow.
 const MAX_CHANNELS: usize = 2047;
-const ETIMEDOUT: i32 = 110;
 
 /// Of bodies nothing is wanted, but frames say what they carry only in front of their lengths.
 pub const CAPTURE: Capture = Capture::Framed(
@@ -268,7 +267,7 @@ impl Parser for Connection {
         let error = match end {
             End::Fin(Side::Request) => None, // answers may still come
             End::Fin(Side::Response) | End::Closed => Some(ErrorKind::ConnectionClosed),
-            End::Broken(ETIMEDOUT) => Some(ErrorKind::Timeout),
+            End::Broken(crate::exchange::ETIMEDOUT) => Some(ErrorKind::Timeout),
             End::Broken(_) => Some(ErrorKind::ConnectionReset),
             End::ProcessExit => Some(ErrorKind::ProcessExit),
             End::Lost => {

@@ -61,7 +61,6 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_SPARE: usize = 64;
 /// Pieces of a connection that may look like nothing before it is given up, if nothing was seen on it.
 const MAX_MISSES: u16 = 64;
-const ETIMEDOUT: i32 = 110;
 
 /// How bodies are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -552,7 +551,7 @@ impl Parser for Connection {
             // the client asks no more; what it has asked is answered
             End::Fin(Side::Request) => return Verdict::Continue,
             End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(ETIMEDOUT) => ErrorKind::Timeout,
+            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
             End::Broken(_) => ErrorKind::ConnectionReset,
             End::ProcessExit => ErrorKind::ProcessExit,
             End::Lost => {

@@ -309,7 +309,6 @@ impl Parser for Connection {
     }
 
     fn end(&mut self, ts_ns: u64, end: End, sink: &mut dyn Sink) -> Verdict {
-        const ETIMEDOUT: i32 = 110;
         if let Some(verdict) = self.over {
             return verdict;
         }
@@ -326,7 +325,7 @@ impl Parser for Connection {
             // whoever closes a socket that an answer may still come to has waited long enough
             End::Fin(Side::Response) | End::Closed if self.is_datagrams() => ErrorKind::Timeout,
             End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(ETIMEDOUT) => ErrorKind::Timeout,
+            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
             End::Broken(_) => ErrorKind::ConnectionReset,
             End::ProcessExit => ErrorKind::ProcessExit,
         };

@@ -54,7 +54,6 @@ const MAX_SPARE_BYTES: usize = 2048;
 const MAX_SPARE_STREAMS: usize = 64;
 /// Pieces of a connection that may look like nothing before it is given up, if no request was seen on it.
 const MAX_MISSES: u16 = 64;
-const ETIMEDOUT: i32 = 110;
 
 /// What bytes at the start of a burst look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -453,7 +452,7 @@ impl Parser for Connection {
         let error = match end {
             End::Fin(Side::Request) => None, // answers may still come
             End::Fin(Side::Response) | End::Closed => Some(ErrorKind::ConnectionClosed),
-            End::Broken(ETIMEDOUT) => Some(ErrorKind::Timeout),
+            End::Broken(crate::exchange::ETIMEDOUT) => Some(ErrorKind::Timeout),
             End::Broken(_) => Some(ErrorKind::ConnectionReset),
             End::ProcessExit => Some(ErrorKind::ProcessExit),
             End::Lost => {

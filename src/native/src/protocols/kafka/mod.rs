@@ -66,7 +66,6 @@ const MAX_RESPONSE: u32 = i32::MAX as u32;
 /// The smallest ones.
 const MIN_REQUEST: u32 = 10;
 const MIN_RESPONSE: u32 = 4;
-const ETIMEDOUT: i32 = 110;
 
 /// Not by frames: who reads sizes by themselves, as Kafka's own client and the broker do, has operations that begin with
 /// what only looks like one, and a connection's first answers are often its largest.
@@ -512,7 +511,7 @@ impl Parser for Connection {
             // the client asks no more; what it has asked is answered
             End::Fin(Side::Request) => return Verdict::Continue,
             End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(ETIMEDOUT) => ErrorKind::Timeout,
+            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
             End::Broken(_) => ErrorKind::ConnectionReset,
             End::ProcessExit => ErrorKind::ProcessExit,
             End::Lost => {

@@ -411,7 +411,6 @@ impl Parser for Connection {
     }
 
     fn end(&mut self, ts_ns: u64, end: End, sink: &mut dyn Sink) -> Verdict {
-        const ETIMEDOUT: i32 = 110;
         if let Some(verdict) = self.over {
             return verdict;
         }
@@ -426,7 +425,7 @@ impl Parser for Connection {
                 return self.lose(false, sink);
             }
             End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(ETIMEDOUT) => ErrorKind::Timeout,
+            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
             End::Broken(_) => ErrorKind::ConnectionReset,
             End::ProcessExit => ErrorKind::ProcessExit,
         };

@@ -45,7 +45,6 @@ const MAX_TEXTS: usize = 512 << 10;
 /// Topics of one direction that have an alias, and bytes of one.
 const MAX_ALIASES: usize = 256;
 const MAX_TOPIC: usize = 512;
-const ETIMEDOUT: i32 = 110;
 /// Without and within TLS.
 const PORTS: [u16; 2] = [1883, 8883];
 /// How CONNECT goes on behind its header.
@@ -441,7 +440,7 @@ impl Parser for Connection {
         let error = match end {
             End::Fin(Side::Request) => None, // answers may still come
             End::Fin(Side::Response) | End::Closed => Some(ErrorKind::ConnectionClosed),
-            End::Broken(ETIMEDOUT) => Some(ErrorKind::Timeout),
+            End::Broken(crate::exchange::ETIMEDOUT) => Some(ErrorKind::Timeout),
             End::Broken(_) => Some(ErrorKind::ConnectionReset),
             End::ProcessExit => Some(ErrorKind::ProcessExit),
             End::Lost => {

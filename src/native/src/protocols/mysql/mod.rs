@@ -60,7 +60,6 @@ pub const MYSQL: Protocol = Protocol {
 const MAX_ANSWER: usize = 1024;
 /// Bytes kept of a command: its text, with the query attributes in front of it.
 const MAX_COMMAND: usize = pending::MAX_TEXT + 1024;
-const ETIMEDOUT: i32 = 110;
 
 /// Bytes of a command by which it is recognised: servers read its header first, and then the rest.
 const ENOUGH: usize = 24;
@@ -391,7 +390,7 @@ impl Parser for Connection {
                 return Verdict::Continue;
             }
             End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(ETIMEDOUT) => ErrorKind::Timeout,
+            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
             End::Broken(_) => ErrorKind::ConnectionReset,
             End::ProcessExit => ErrorKind::ProcessExit,
         };

@@ -59,7 +59,6 @@ const MAX_SUBSCRIPTIONS: usize = 1024;
 const MAX_UNACKNOWLEDGED: usize = 4096;
 /// Nobody waits longer for an answer.
 const PATIENCE_NS: u64 = 60_000_000_000;
-const ETIMEDOUT: i32 = 110;
 const INBOX: &[u8] = b"_INBOX.";
 const ACK: &[u8] = b"$JS.ACK.";
 const GREETING: &[u8] = b"INFO {\"";
@@ -616,7 +615,7 @@ impl Parser for Connection {
         let error = match end {
             End::Fin(Side::Request) => None, // answers may still come
             End::Fin(Side::Response) | End::Closed => Some(ErrorKind::ConnectionClosed),
-            End::Broken(ETIMEDOUT) => Some(ErrorKind::Timeout),
+            End::Broken(crate::exchange::ETIMEDOUT) => Some(ErrorKind::Timeout),
             End::Broken(_) => Some(ErrorKind::ConnectionReset),
             End::ProcessExit => Some(ErrorKind::ProcessExit),
             End::Lost => {

@@ -64,7 +64,6 @@ const MAX_TAIL: usize = 512;
 const MAX_SPARE: usize = 4 << 10;
 /// db.operation.name of a call that has no text: the message's name.
 const FUNCTION_CALL: &[u8] = b"FunctionCall";
-const ETIMEDOUT: i32 = 110;
 
 /// Rows up to this size are passed on by the kernel side: a record for each that goes by would cost more.
 const ROW: u32 = 4 << 10;
@@ -484,7 +483,7 @@ impl Parser for Connection {
         let error = match end {
             End::Fin(Side::Request) => None, // answers may still come
             End::Fin(Side::Response) | End::Closed => Some(ErrorKind::ConnectionClosed),
-            End::Broken(ETIMEDOUT) => Some(ErrorKind::Timeout),
+            End::Broken(crate::exchange::ETIMEDOUT) => Some(ErrorKind::Timeout),
             End::Broken(_) => Some(ErrorKind::ConnectionReset),
             End::ProcessExit => Some(ErrorKind::ProcessExit),
             End::Lost => {
