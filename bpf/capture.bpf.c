@@ -205,6 +205,8 @@ static __always_inline bool follow(struct conn *c, struct op *o, int dir)
 	if (c->mode != MODE_HTTP2) { /* which does not become TLS, and where both ways go on at once */
 		o->burst_start = c->last_dir != dir + 1;
 		c->last_dir = dir + 1;
+		if (o->burst_start)
+			c->half[dir & 1].burst_cap = 0;
 	}
 	return true;
 }

@@ -182,6 +182,7 @@ static __always_inline __s64 next_piece(struct user_buffer *b, __u64 want, __u64
 GATHER_STEP(32)
 GATHER_STEP(256)
 GATHER_STEP(1024)
+GATHER_STEP(2048)
 GATHER_STEP(4096)
 
 /* Bounds a variable in one register: Linux 6.1 does not carry a comparison's bound over to a copy. */

@@ -257,8 +257,8 @@ static __always_inline __u32 last_four(const struct ev_segment *e, __u32 cap, co
 	return *(__u32 *)(e->data + at);
 }
 
-/* Copies the next `cap` bytes of the user's buffer into a record that speaks for `adv` bytes. `room` (256, 1024
- * or 4096) is a constant for the verifier; gathering from iovecs needs twice the room (see buffer.h).
+/* Copies the next `cap` bytes of the user's buffer into a record that speaks for `adv` bytes. `room` (256, 1024,
+ * 2048 or 4096) is a constant for the verifier; gathering from iovecs needs twice the room (see buffer.h).
  */
 static __always_inline struct ev_segment *fill_segment(struct conn *c, struct op *o, __u32 cap, __u32 adv,
 						       const __u32 room, const bool gathered)
@@ -282,7 +282,12 @@ static __always_inline struct ev_segment *fill_segment(struct conn *c, struct op
 		struct gather g = {.b = b, .to = e->data, .want = cap};
 
 		b->done = 0;
-		bpf_loop(MAX_IOVECS, room <= 256 ? gather_256 : room <= 1024 ? gather_1024 : gather_4096, &g, 0);
+		bpf_loop(MAX_IOVECS,
+			 room <= 256	? gather_256
+			 : room <= 1024 ? gather_1024
+			 : room <= 2048 ? gather_2048
+					: gather_4096,
+			 &g, 0);
 		cap = b->done;
 	} else if (cap) {
 		if (bpf_probe_read_user(e->data, cap, (void *)b->base)) {

@@ -11,7 +11,8 @@
  *   of HTTP/2's DATA,         the first FRAME_LEAD bytes are wanted: padding's length, gRPC's message length
  *     unknown types
  *   of HTTP/2's other types   all of it, FRAME_TAKE_MAX at most
- *   out of step               as if it were a body: all of up to SMALL, else the edges
+ *   out of step               all of up to SMALL; of more as much as there is of a head: up to BURST_MAX a burst, then
+ *                             the edges
  *
  * What is passed over is told by a record's `adv`, as with bodies of HTTP/1. As there, whatever is decided wrongly
  * costs copies, or a hole where user space had wanted bytes.
@@ -19,7 +20,7 @@
 #ifndef OTEL_EBPF_FRAMES_H
 #define OTEL_EBPF_FRAMES_H
 
-#include "walk.h"
+#include "plain.h"
 
 #define PREFACE_LEN 24
 #define START_MAX 4096 /* how far a server may have got before it is known what it speaks */
@@ -33,6 +34,7 @@
 /* of other protocols */
 #define FRAMED_MAX (1U << 30)
 #define FRAMED_LIKELY (64U << 20) /* text taken for a length is more */
+#define FRAMED_LOOK 4		   /* headers that are looked at where a frame seems to begin */
 
 enum frame_type {
 	FRAME_DATA = 0,
@@ -154,28 +156,49 @@ static __always_inline bool is_header(const __u8 *s)
 	return stream != 0 || type == FRAME_WINDOW_UPDATE;
 }
 
+static __always_inline bool is_alnum(__u8 c)
+{
+	return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9');
+}
+
+/* Could this be a header of the connection's format? How long the frame is; 0 if not. */
+static __always_inline __u64 likely_frame(const struct conn *c, const __u8 *header)
+{
+	const struct frame_format *format = &c->format;
+	__u32 payload = payload_len(format, *(__u32 *)(header + length_at(c)));
+
+	if (payload > FRAMED_LIKELY || (format->alnum && !is_alnum(header[0])))
+		return 0;
+	return (__u64)format->header + payload;
+}
+
 /* Does the first of an operation's `len` bytes begin a frame of the connection's format? `n` of them have been looked
- * at. It does if it ends with the operation, or another one follows; where the other side had the word before, being
- * possible is enough.
+ * at. It does if there is one behind the other up to where the operation ends; where the other side had the word
+ * before, the last may be cut. Of many, and of those that are not in one piece, the first are believed.
  */
-static __always_inline bool begins_frame(struct conn *c, struct op *o, const struct peek *p, __u32 n, __u32 len)
+static __always_inline bool begins_frame(struct conn *c, struct op *o, struct peek *p, __u32 n, __u32 len)
 {
 	const struct frame_format *format = &c->format;
 	struct user_buffer *b = buffer_of(c, o);
-	__u32 at = length_at(c), payload, head;
-	__u64 end;
+	__u32 header = format->header, i;
+	__u64 at = 0, frame;
 
-	if (n < at + format->length_bytes)
+	clamp_max(header, FORMAT_HEADER_MAX);
+	if (n < length_at(c) + format->length_bytes)
 		return false;
-	payload = payload_len(format, *(__u32 *)(p->bytes + at));
-	if (payload > FRAMED_LIKELY)
-		return false;
-	end = (__u64)format->header + payload;
-	if (end == len || o->burst_start)
-		return true;
-	if (b->iovcnt || end + format->header > len || bpf_probe_read_user(&head, sizeof(head), (void *)(b->base + end + at)))
-		return false;
-	return payload_len(format, head) <= FRAMED_LIKELY;
+	for (i = 0; i < FRAMED_LOOK; i++) {
+		frame = likely_frame(c, p->bytes);
+		if (!frame)
+			return false;
+		at += frame;
+		if (at == len || (at + header > len && o->burst_start))
+			return true;
+		if (b->iovcnt)
+			return o->burst_start;
+		if (at + header > len || bpf_probe_read_user(p->bytes, header, (void *)(b->base + at)))
+			return false;
+	}
+	return true;
 }
 
 /* Does a frame begin where this operation does? */
@@ -383,6 +406,11 @@ static long frames_step(__u32 i, struct operation *w)
 
 	if (n == 0)
 		return 1;
+	if (!h->in_step && n > SMALL && h->burst_cap < BURST_MAX) {
+		piece = n < PIECE ? n : PIECE;
+		h->left -= piece;
+		return emit_piece(c, o, piece, piece) ? 1 : 0;
+	}
 	if (!h->in_step) {
 		h->left = 0;
 		if (n <= SMALL)

@@ -31,8 +31,13 @@ __noinline int emit_piece(struct conn *c, struct op *o, __u32 cap, __u32 adv)
 
 	if (!c || !o)
 		return -1;
-	e = buffer_of(c, o)->iovcnt ? fill_segment(c, o, cap, adv, PIECE, true)
-				    : fill_segment(c, o, cap, adv, PIECE, false);
+	/* what is reserved and not used is room that the ring lacks when much happens at once */
+	if (buffer_of(c, o)->iovcnt)
+		e = cap <= PIECE / 2 ? fill_segment(c, o, cap, adv, PIECE / 2, true)
+				     : fill_segment(c, o, cap, adv, PIECE, true);
+	else
+		e = cap <= PIECE / 2 ? fill_segment(c, o, cap, adv, PIECE / 2, false)
+				     : fill_segment(c, o, cap, adv, PIECE, false);
 	if (!e)
 		return -1;
 	submit(c, o, e);

@@ -180,7 +180,9 @@ def test_connection_that_is_older_than_the_agent(
             for pid in (client.pid, server.program.pid):
                 spans = [s for s in agent.spans([pid]) if s.start_ns > began]
                 spans = [s for s in spans if s.attributes.get("db.system.name") == "cassandra"]
-                assert Counter(s.attributes.get("db.query.summary", "") for s in spans) == {
+                told = Counter(str(s.attributes.get("db.query.summary", "")) for s in spans)
+                # the driver reads the schema anew some time after the keyspace was made
+                assert {what: n for what, n in told.items() if " system" not in what} == {
                     "": 20,
                     "SELECT items": 20,
                     "DELETE items": 20,

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.testbed import cache, toolchains
-from tests.testbed.process import eventually
+from tests.testbed.process import eventually, free_port
 from tests.testbed.servers import APPS, PYTHON_APPS, Server, serving
 
 # What the tests ask themselves with.
@@ -33,8 +33,8 @@ def redis(*options: str) -> Iterator[Server]:
 def cluster(nodes: int = 3) -> Iterator[list[Server]]:
     """Some that share the slots."""
     with ExitStack() as stack:
-        options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
-        started = [stack.enter_context(redis(*options)) for _ in range(nodes)]
+        options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port")
+        started = [stack.enter_context(redis(*options, str(free_port()))) for _ in range(nodes)]
         addresses = [f"{node.host}:{node.port}" for node in started]
         cli(started[0], "--cluster", "create", *addresses, "--cluster-yes")
 

@@ -209,7 +209,7 @@ impl Programs {
             rodata.select_unknown = u8::from(options.select_unknown);
             rodata.port_filter = u8::from(options.ports.is_some());
             rodata.wake_on_exec = u8::from(options.tell_execs);
-            rodata.wake_bytes = u64::from(options.ring_bytes / 4);
+            rodata.wake_bytes = u64::from(options.ring_bytes / 8);
         }
         let progs = &mut open.progs;
         let tracepoints = hooks == Hooks::SockLength;
@@ -346,8 +346,10 @@ fn format_of(framing: &Framing, role: Role) -> frame_format {
         length_at: framing.length_at,
         length_bytes: framing.length_bytes,
         little_endian: u8::from(framing.little_endian),
+        alnum: u8::from(framing.alnum),
         bias: framing.bias,
         want: framing.wants(role),
+        ..frame_format::default()
     }
 }
 
