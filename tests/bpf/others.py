@@ -87,10 +87,13 @@ class Format:
     length_bytes: int
     order: Literal["big", "little"]
     bias: int = 0
+    alnum: bool = False
 
     def frame(self, rng: random.Random, size: int) -> bytes:
         """With a payload of so many bytes."""
         header = bytearray(rng.randbytes(self.header))
+        if self.alnum:
+            header[0] = rng.choice(b"123CDTZ")
         length = (size - self.bias).to_bytes(self.length_bytes, self.order)
         header[self.length_at : self.length_at + self.length_bytes] = length
         return bytes(header) + rng.randbytes(size)
@@ -106,12 +109,12 @@ class Format:
 
     def packed(self, want_received: int, want_sent: int) -> bytes:
         """As the programs are told of it."""
-        numbers = self.header, self.length_at, self.length_bytes, self.order == "little", self.bias
-        return struct.pack("4BiII", *numbers, want_received, want_sent)
+        how = self.header, self.length_at, self.length_bytes, self.order == "little", self.alnum
+        return struct.pack("4B?3xiII", *how, self.bias, want_received, want_sent)
 
 
 FORMATS = {
-    "postgresql": Format(5, 1, 4, "big", -4),
+    "postgresql": Format(5, 1, 4, "big", -4, alnum=True),
     "mysql": Format(4, 0, 3, "little"),
     "kafka": Format(4, 0, 4, "big"),
     "cassandra": Format(9, 5, 4, "big"),
@@ -194,6 +197,17 @@ def told_in_the_middle(rng: random.Random) -> Dialogue:
     large, small = kafka.frame(rng, 60_000), kafka.frame(rng, 300)
     begun = [(BEFORE, BEFORE), (b"", large[:20_000])]
     return Dialogue([*begun, (b"", large[20_000:40_000]), (b"", large[40_000:]), (small, b""), (b"", large + small)])
+
+
+@dialogue
+def found_in_the_middle(rng: random.Random) -> Dialogue:
+    """Both sides speak by turns, in operations that end anywhere, of short frames that are full of small numbers."""
+    format_ = FORMATS["postgresql"]
+    length = format_.length_at + format_.length_bytes
+    made = [format_.frame(rng, rng.randrange(1, 60)) for _ in range(20_000)]
+    stream = b"".join(frame[:length] + bytes(len(frame) - length - 1) + frame[-1:] for frame in made)
+    pieces = [stream[at : at + 8192] for at in range(0, len(stream), 8192)]
+    return Dialogue([(BEFORE, BEFORE), *((piece, piece) for piece in pieces)])
 
 
 @dialogue

@@ -20,7 +20,7 @@ OPEN, SEGMENT = 1, 2
 RECV, SEND = 0, 1
 LOST, UDP = 1, 16  # enum event_flags
 STRANGER, HTTP2, PLAIN, FRAMED = 1, 2, 3, 4  # enum found
-_FINDING = 20  # bytes
+_FINDING = 24  # bytes
 WITHIN_TLS = 1 << 63
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
@@ -146,7 +146,7 @@ class Ring:
     def say(self, conn: int, found: int, frame_format: bytes = b"") -> None:
         """As user space says it of a connection."""
         key = ctypes.c_uint64(conn)
-        value = ctypes.create_string_buffer(struct.pack("B3x16s", found, frame_format), _FINDING)
+        value = ctypes.create_string_buffer(struct.pack("B3x20s", found, frame_format), _FINDING)
         where = ctypes.addressof(key), ctypes.addressof(value)
         _bpf(_MAP_UPDATE_ELEM, struct.pack("IIQQQ", self._strangers.fd, 0, *where, 0))
 

@@ -40,6 +40,13 @@ def test_the_rest_of_a_frame_is_not_taken_for_one() -> None:
         assert sum(have[-small - 4 - LARGE : -small]) == 4 + WANT_OF_ANSWERS
 
 
+def test_nothing_is_missing_where_it_is_not_known_where_frames_begin() -> None:
+    it = told_of_frames("found_in_the_middle", FORMATS["postgresql"])
+    for end, asks, answers in ((it.client, SEND, RECV), (it.server, RECV, SEND)):
+        assert all(assert_spoken_for(end.ways[asks], it.asked))
+        assert all(assert_spoken_for(end.ways[answers], it.answered))
+
+
 def test_frames_are_followed_through_what_the_ring_has_no_room_for() -> None:
     """A ring of a page has no room for the largest records."""
     format_ = FORMATS["kafka"]

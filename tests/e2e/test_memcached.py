@@ -97,14 +97,20 @@ def test_binary(agent: Agent, server: Server) -> None:
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
 def test_as_many_calls_as_memcslap_makes(run_agent: RunAgent, server: Server, binary: bool) -> None:
-    with run_agent("--port", str(server.port), "--metrics-only") as agent:
-        options = ["--execute-number=200", "--concurrency=2", "--test=get"]
-        pid = memcached.load(server, *options, *(["--binary"] if binary else []))
-        counted = memcached.counted(server)
-        assert agent.end() == 0
-        for name, pids in ((ASKED, [pid]), (SERVED, server.pids)):
-            seen: Counter[str] = Counter()
-            for point in agent.points(name, pids):
-                seen[str(point.attributes["db.operation.name"])] += point.count
-            assert seen["get"] == counted["cmd_get"] > 0
-            assert seen["set"] == counted["cmd_set"] > 0
+    """Or the agent says that the ring had no room: memcslap leaves it a few milliseconds, a stolen CPU takes more."""
+    for _ in range(5):
+        before = memcached.counted(server)
+        with run_agent("--port", str(server.port), "--metrics-only") as agent:
+            options = ["--execute-number=200", "--concurrency=2", "--test=get"]
+            pid = memcached.load(server, *options, *(["--binary"] if binary else []))
+            counted = Counter(memcached.counted(server)) - Counter(before)
+            assert agent.end() == 0
+            lost = agent.summary()["records"]["lost.segment"]
+        if not lost:
+            break
+    for name, pids in ((ASKED, [pid]), (SERVED, server.pids)):
+        seen: Counter[str] = Counter()
+        for point in agent.points(name, pids):
+            seen[str(point.attributes["db.operation.name"])] += point.count
+        assert seen["get"] == counted["cmd_get"] == 400
+        assert seen["set"] == counted["cmd_set"] == 200
