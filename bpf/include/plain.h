@@ -13,7 +13,7 @@
 
 #include "walk.h"
 
-#define PLAIN_WHOLE (64 << 10)
+#define PLAIN_WHOLE (256 << 10) /* what asyncio asks for at once */
 #define PLAIN_HEAD PIECE
 
 /* For good, and from the next operation on. */

@@ -18,7 +18,7 @@ from tests.bpf.frames import Dialogue
 
 DIALOGUES: dict[str, Callable[[random.Random], Dialogue]] = {}
 BEFORE = b"x" * 20
-WHOLE, HEAD, TAIL = 64 << 10, 4096, 64
+WHOLE, HEAD, TAIL = 256 << 10, 4096, 64
 """Up to how much of a plain operation all of it is passed on, and how much of the others."""
 
 

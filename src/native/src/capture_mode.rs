@@ -20,7 +20,7 @@ pub enum Found {
 /// bodies of HTTP/1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capture {
-    /// Each operation on the socket, whole up to 64 KB; of a larger one its first 4 KB and its last bytes.
+    /// Each operation on the socket, whole up to 256 KB; of a larger one its first 4 KB and its last bytes.
     Plain,
     /// The headers of all frames and the beginnings of their payloads.
     Framed(Framing),

@@ -25,7 +25,7 @@
 //! - A client that asked for it (`"verbose":true`) has an answer to each line: +OK is a message's end, -ERR fails it.
 //! - After a loss nobody can tell an answer from a message whose request was lost: what comes to or goes to an inbox
 //!   without anybody who waits for it is then not told.
-//! - Of an operation of more than 64 KB only the beginning and the end are captured: a message whose payload fills it is
+//! - Of an operation of more than 256 KB only the beginning and the end are captured: a message whose payload fills it is
 //!   told, small ones that came along in its middle are lost.
 //! - A key of a bucket is no destination, the bucket is: `$KV.bucket`, `$O.bucket`.
 //! - Memory: a line and a payload's beginning per direction (13 KB), 4,096 messages that wait each way or 512 KB of
