@@ -57,6 +57,19 @@ pub enum End {
 /// The errno of `End::Broken` that is `ErrorKind::Timeout`; the same on both architectures.
 pub const ETIMEDOUT: i32 = 110;
 
+impl End {
+    /// How requests fail that still wait for their answers. None: answers may come, or nobody knows.
+    pub fn error(self) -> Option<ErrorKind> {
+        match self {
+            Self::Fin(Side::Request) | Self::Lost => None,
+            Self::Fin(Side::Response) | Self::Closed => Some(ErrorKind::ConnectionClosed),
+            Self::Broken(ETIMEDOUT) => Some(ErrorKind::Timeout),
+            Self::Broken(_) => Some(ErrorKind::ConnectionReset),
+            Self::ProcessExit => Some(ErrorKind::ProcessExit),
+        }
+    }
+}
+
 /// What a parser says after each feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -547,19 +547,13 @@ impl Parser for Connection {
         if let Some(verdict) = self.over {
             return verdict;
         }
-        let error = match end {
-            // the client asks no more; what it has asked is answered
-            End::Fin(Side::Request) => return Verdict::Continue,
-            End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
-            End::Broken(_) => ErrorKind::ConnectionReset,
-            End::ProcessExit => ErrorKind::ProcessExit,
-            End::Lost => {
+        let Some(error) = end.error() else {
+            if end == End::Lost {
                 self.finish(ts_ns, None, sink);
                 self.keyspace = None;
                 self.halves.iter_mut().for_each(Half::lose);
-                return Verdict::Continue;
             }
+            return Verdict::Continue;
         };
         self.finish(ts_ns, Some(error), sink);
         self.over = Some(Verdict::Ended);

@@ -313,21 +313,20 @@ impl Parser for Connection {
             return verdict;
         }
         self.lookups.give_up(ts_ns, sink);
-        let error = match end {
-            End::Fin(Side::Request) => return Verdict::Continue,
-            End::Lost => {
+        let Some(error) = end.error() else {
+            if end == End::Lost {
                 self.lookups.abandon_all(sink);
                 if let Transport::Stream(halves) = &mut self.transport {
                     *halves = Default::default(); // what comes next begins a message
                 }
-                return Verdict::Continue;
             }
-            // whoever closes a socket that an answer may still come to has waited long enough
-            End::Fin(Side::Response) | End::Closed if self.is_datagrams() => ErrorKind::Timeout,
-            End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
-            End::Broken(_) => ErrorKind::ConnectionReset,
-            End::ProcessExit => ErrorKind::ProcessExit,
+            return Verdict::Continue;
+        };
+        let closed = matches!(end, End::Fin(_) | End::Closed);
+        let error = if closed && self.is_datagrams() {
+            ErrorKind::Timeout // whoever closes a socket that an answer may still come to has waited long enough
+        } else {
+            error
         };
         self.finish_all(ts_ns, error, sink);
         if !matches!(end, End::Fin(_)) {

@@ -314,26 +314,20 @@ impl Parser for Connection {
         if let Some(verdict) = self.over {
             return verdict;
         }
-        let error = match end {
-            End::Fin(Side::Request) => {
-                if let Some(work) = self.work.as_mut() {
-                    work.request_head.clear();
-                }
-                self.request = RequestSide::Over;
-                return self.settle(Verdict::Continue, sink);
-            }
-            End::Lost => {
+        let Some(error) = end.error() else {
+            if end == End::Lost {
                 self.abandon_all(sink);
                 self.drop_heads();
                 self.lossy = true;
                 self.request = RequestSide::Resync { flip: true };
                 self.response = ResponseSide::Resync;
-                return self.settle(Verdict::Continue, sink);
+            } else {
+                if let Some(work) = self.work.as_mut() {
+                    work.request_head.clear();
+                }
+                self.request = RequestSide::Over;
             }
-            End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
-            End::Broken(_) => ErrorKind::ConnectionReset,
-            End::ProcessExit => ErrorKind::ProcessExit,
+            return self.settle(Verdict::Continue, sink);
         };
         self.finish_all(ts_ns, error, sink);
         match end {

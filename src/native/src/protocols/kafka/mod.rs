@@ -507,14 +507,8 @@ impl Parser for Connection {
         if let Some(verdict) = self.over {
             return verdict;
         }
-        let error = match end {
-            // the client asks no more; what it has asked is answered
-            End::Fin(Side::Request) => return Verdict::Continue,
-            End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
-            End::Broken(_) => ErrorKind::ConnectionReset,
-            End::ProcessExit => ErrorKind::ProcessExit,
-            End::Lost => {
+        let Some(error) = end.error() else {
+            if end == End::Lost {
                 if self.sure {
                     let answering = self.at_hand[Side::Response as usize].take();
                     for pending in answering.into_iter().chain(self.in_flight.drain(..)) {
@@ -525,8 +519,8 @@ impl Parser for Connection {
                 self.bytes = 0;
                 self.at_hand = [None, None];
                 self.halves = [Half::new(Place::Lost), Half::new(Place::Lost)];
-                return Verdict::Continue;
             }
+            return Verdict::Continue;
         };
         self.finish(ts_ns, error, sink);
         Verdict::Ended

@@ -414,20 +414,14 @@ impl Parser for Connection {
         if let Some(verdict) = self.over {
             return verdict;
         }
-        let error = match end {
-            End::Fin(Side::Request) => {
-                self.queue.cut(0);
-                self.asking = Asking::Over;
-                return Verdict::Continue;
-            }
-            End::Lost => {
+        let Some(error) = end.error() else {
+            if end == End::Lost {
                 self.turns.burst();
                 return self.lose(false, sink);
             }
-            End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
-            End::Broken(_) => ErrorKind::ConnectionReset,
-            End::ProcessExit => ErrorKind::ProcessExit,
+            self.queue.cut(0);
+            self.asking = Asking::Over;
+            return Verdict::Continue;
         };
         self.finish_all(ts_ns, error, sink);
         match end {

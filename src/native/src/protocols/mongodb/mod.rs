@@ -358,18 +358,13 @@ impl Parser for Connection {
         if let Some(verdict) = self.over {
             return verdict;
         }
-        let error = match end {
-            End::Fin(Side::Request) => return Verdict::Continue,
-            End::Lost => {
+        let Some(error) = end.error() else {
+            if end == End::Lost {
                 self.calls.abandon_all(sink);
                 // what comes next begins a message
                 self.halves.iter_mut().for_each(Half::reset);
-                return Verdict::Continue;
             }
-            End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
-            End::Broken(_) => ErrorKind::ConnectionReset,
-            End::ProcessExit => ErrorKind::ProcessExit,
+            return Verdict::Continue;
         };
         while let Some(pending) = self.calls.pending.pop_front() {
             let outcome = (ts_ns, Some(error));

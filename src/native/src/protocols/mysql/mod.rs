@@ -39,7 +39,7 @@ mod talk;
 
 use super::{Detect, Opening, Protocol};
 use crate::capture_mode::Capture;
-use crate::exchange::{End, ErrorKind, Input, Parser, Side, Sink, Verdict};
+use crate::exchange::{End, Input, Parser, Side, Sink, Verdict};
 use compressed::Compression;
 use login::{greeting, hello, refusal, Greets};
 use packet::{length, Packets, Passed};
@@ -377,9 +377,8 @@ impl Parser for Connection {
         if let Some(verdict) = self.over {
             return verdict;
         }
-        let error = match end {
-            End::Fin(Side::Request) => return Verdict::Continue, // answers may still come
-            End::Lost => {
+        let Some(error) = end.error() else {
+            if end == End::Lost {
                 self.talk.forget(sink);
                 self.client.begin_anew();
                 self.server.begin_anew();
@@ -387,12 +386,8 @@ impl Parser for Connection {
                     **compression = Compression::default();
                 }
                 self.last = None;
-                return Verdict::Continue;
             }
-            End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
-            End::Broken(_) => ErrorKind::ConnectionReset,
-            End::ProcessExit => ErrorKind::ProcessExit,
+            return Verdict::Continue;
         };
         self.talk.end(ts_ns, error, sink);
         if matches!(end, End::Fin(_)) {

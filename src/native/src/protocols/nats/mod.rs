@@ -613,16 +613,12 @@ impl Parser for Connection {
 
     fn end(&mut self, ts_ns: u64, end: End, sink: &mut dyn Sink) -> Verdict {
         let error = match end {
-            End::Fin(Side::Request) => None, // answers may still come
-            End::Fin(Side::Response) | End::Closed => Some(ErrorKind::ConnectionClosed),
-            End::Broken(crate::exchange::ETIMEDOUT) => Some(ErrorKind::Timeout),
-            End::Broken(_) => Some(ErrorKind::ConnectionReset),
-            End::ProcessExit => Some(ErrorKind::ProcessExit),
             End::Lost => {
                 self.halves.iter_mut().for_each(Half::lose);
                 self.state.lose_all(sink);
                 None
             }
+            _ => end.error(),
         };
         if let Some(error) = error {
             self.state.end(ts_ns, error, sink);

@@ -482,16 +482,12 @@ impl Parser for Connection {
 
     fn end(&mut self, ts_ns: u64, end: End, sink: &mut dyn Sink) -> Verdict {
         let error = match end {
-            End::Fin(Side::Request) => None, // answers may still come
-            End::Fin(Side::Response) | End::Closed => Some(ErrorKind::ConnectionClosed),
-            End::Broken(crate::exchange::ETIMEDOUT) => Some(ErrorKind::Timeout),
-            End::Broken(_) => Some(ErrorKind::ConnectionReset),
-            End::ProcessExit => Some(ErrorKind::ProcessExit),
             End::Lost => {
                 self.lose(sink);
                 self.last = None; // what comes next begins a burst
                 None
             }
+            _ => end.error(),
         };
         if let Some(error) = error {
             if !self.confirmed || self.response.place == Place::Lost {

@@ -255,21 +255,15 @@ impl Parser for Connection {
         if let Some(verdict) = self.over {
             return verdict;
         }
-        let error = match end {
-            End::Fin(Side::Request) => {
-                self.queue.cut(0);
-                self.asking = requests::Asking::Over;
-                return Verdict::Continue;
-            }
-            End::Lost => {
+        let Some(error) = end.error() else {
+            if end == End::Lost {
                 self.lose(false, sink);
                 self.turns.burst();
-                return Verdict::Continue;
+            } else {
+                self.queue.cut(0);
+                self.asking = requests::Asking::Over;
             }
-            End::Fin(Side::Response) | End::Closed => ErrorKind::ConnectionClosed,
-            End::Broken(crate::exchange::ETIMEDOUT) => ErrorKind::Timeout,
-            End::Broken(_) => ErrorKind::ConnectionReset,
-            End::ProcessExit => ErrorKind::ProcessExit,
+            return Verdict::Continue;
         };
         self.finish_all(ts_ns, error, sink);
         match end {
