@@ -186,7 +186,8 @@ static __always_inline bool begins_frame(struct conn *c, struct op *o, struct pe
 	clamp_max(header, FORMAT_HEADER_MAX);
 	if (n < length_at(c) + format->length_bytes)
 		return false;
-	for (i = 0; i < FRAMED_LOOK; i++) {
+#pragma unroll
+	for (i = 0; i < FRAMED_LOOK; i++) { /* Linux 6.1 takes no call at the head of a loop */
 		frame = likely_frame(c, p->bytes);
 		if (!frame)
 			return false;
