@@ -255,14 +255,20 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """Where every request went: seen = exported + Σ dropped + pending; pending is 0 once the agent has ended."""
+    """Where every request went: seen + recovered = exported + Σ dropped + kept + pending.
+
+    `recovered`: spans that earlier runs left in the queue on disk; `kept`: those that are there now. Pending is 0 once
+    the agent has ended.
+    """
 
     seen: int
     exported: int
     dropped: Mapping[str, int] = field(default_factory=dict)  # by reason
     records: Mapping[str, int] = field(default_factory=dict)  # of the ring, by what became of them
+    recovered: int = 0
+    kept: int = 0
 
     @property
     def pending(self) -> int:
-        """Requests still on their way: queued in the core, or being sent."""
-        return self.seen - self.exported - sum(self.dropped.values())
+        """Requests still on their way: queued in the core, or being sent without being on disk."""
+        return self.seen + self.recovered - self.exported - sum(self.dropped.values()) - self.kept

@@ -61,12 +61,13 @@ def program_path() -> Path:
 
 
 @contextmanager
-def collector() -> Iterator[Collector]:
-    """A Collector on free ports."""
+def collector(earlier: Collector | None = None) -> Iterator[Collector]:
+    """A Collector on free ports, or on those of an earlier one that has ended."""
     path = program_path()
     with tempfile.TemporaryDirectory(prefix="otel-ebpf-collector-") as temporary:
         folder = Path(temporary)
-        grpc, http, health = free_port(), free_port(), free_port()
+        grpc, http = (earlier.grpc_port, earlier.http_port) if earlier else (free_port(), free_port())
+        health = free_port()
         out = folder / "out.jsonl"
         env = {"GRPC_PORT": str(grpc), "HTTP_PORT": str(http), "HEALTH_PORT": str(health), "OUT": str(out)}
         with Program([path, "--config", HERE / "config.yaml"], folder, "otelcol", env=env) as program:

@@ -28,7 +28,9 @@ from otel_ebpf.export.body import Body
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
 from otel_ebpf.export.otlp import OtlpClient, rejected_points, rejected_spans
 from otel_ebpf.export.output import Output
-from otel_ebpf.export.own import own_counters
+from otel_ebpf.export.own import own_counters, own_levels
+from otel_ebpf.export.queued import QueuedSender
+from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.sender import Delivery, Parcel, Sender
 from otel_ebpf.export.summary import Summary, Totals
 from otel_ebpf.export.terminal import Formatter, LineBudget
@@ -45,6 +47,8 @@ _SPANS_BYTES: Final = 2 << 20
 _GATHER_S: Final = 0.5
 # The part of a tick in which a backend that keeps up can be given more than one request.
 _MOVE_S: Final = _TICK_S / 2
+# With a queue on disk spans don't stay in memory for longer: a kill loses what is there.
+_TO_DISK_S: Final = 0.5
 _SERIES_PER_REQUEST: Final = 2000
 # Without a backend the core's series of ended processes still want to be fetched now and then.
 _READ_EVERY_S: Final = 10.0
@@ -110,7 +114,9 @@ class _Lines:
 class _Traces:
     """Moves spans from the core to their backend."""
 
-    def __init__(self, core: Core, watch: Watch, sender: Sender, settings: Settings, encode: EncodeTraces) -> None:
+    def __init__(
+        self, core: Core, watch: Watch, sender: Sender | QueuedSender, settings: Settings, encode: EncodeTraces
+    ) -> None:
         self.sender = sender
         self._core = core
         self._watch = watch
@@ -118,20 +124,24 @@ class _Traces:
         self._encode = encode
         # A core that may hold little is not left to fill up.
         self._full_bytes = min(_SPANS_BYTES, self._settings.queue_bytes // 2)
-        self._due_s = time.monotonic() + self._settings.schedule_delay_s
+        delay_s = self._settings.schedule_delay_s
+        self._delay_s = min(delay_s, _TO_DISK_S) if isinstance(sender, QueuedSender) else delay_s
+        self._due_s = time.monotonic() + self._delay_s
         self._gathered_s = 0.0
         self.emptied_s = 0.0  # when the core was last seen to hold none
 
     def move(self, spans: int, left_bytes: int) -> None:
         """Sends what the core holds if it has waited long enough, or is enough for a batch and has waited a little."""
         now_s = time.monotonic()
+        if isinstance(self.sender, QueuedSender):
+            self.sender.note_waiting(spans)
         if not spans:
             self.emptied_s = now_s
         old = now_s >= self._due_s
         full = spans >= self._settings.batch_spans and (left_bytes >= self._full_bytes or now_s >= self._gathered_s)
         if not (old or full):
             return
-        self._due_s, self._gathered_s = now_s + self._settings.schedule_delay_s, now_s + _GATHER_S
+        self._due_s, self._gathered_s = now_s + self._delay_s, now_s + _GATHER_S
         has_room = self.sender.has_room
         while has_room and (moved_bytes := self._move_some()):
             left_bytes -= moved_bytes
@@ -161,7 +171,9 @@ class _Traces:
 class _Metrics:
     """Reads the core's series each interval, for the summary and for the backend if there is one."""
 
-    def __init__(self, core: Core, watch: Watch, sender: Sender | None, settings: Settings, own: bytes) -> None:
+    def __init__(
+        self, core: Core, watch: Watch, sender: Sender | QueuedSender | None, settings: Settings, own: bytes
+    ) -> None:
         self.sender = sender
         self.totals = Totals()
         self._core = core
@@ -201,10 +213,10 @@ class _Metrics:
             self.sender.submit(Parcel(len(part), self._series_encoder(resources, part, ended)))
             ended = []
 
-    def tell(self, accounting: Accounting) -> None:
-        """Queues the agent's own counters."""
+    def tell(self, accounting: Accounting, spans: Delivery | None) -> None:
+        """Queues the agent's own counters; `spans`: the state of their queue, if there are any."""
         if self.sender:
-            self.sender.submit(Parcel(1, self._own_encoder(accounting)))
+            self.sender.submit(Parcel(1, self._own_encoder(accounting, spans, self.sender.delivery())))
 
     def _series_encoder(self, resources: dict[int, bytes], part: "_Part", ended: Sequence[int]) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
@@ -218,12 +230,13 @@ class _Metrics:
 
         return encode
 
-    def _own_encoder(self, accounting: Accounting) -> Callable[[], Body]:
+    def _own_encoder(self, accounting: Accounting, spans: Delivery | None, points: Delivery) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
 
         def encode() -> Body:
             request = self._encoder.request({}, (), (), now_unix_ns)
-            add_counters(request, self._own, own_counters(accounting), self._start_unix_ns, now_unix_ns)
+            counters, levels = own_counters(accounting, spans, points), own_levels(spans, points)
+            add_counters(request, self._own, counters, self._start_unix_ns, now_unix_ns, levels=levels)
             return Body.of(request.SerializeToString())
 
         return encode
@@ -270,8 +283,10 @@ class Agent:
         encode_traces: EncodeTraces,
         format_line: Formatter,
         reload: Callable[[], Selection] | None = None,
+        queues: Queues | None = None,
     ) -> None:
         self._settings = settings
+        self._queues = queues
         self._core = core
         self._output = output
         self._reload = reload
@@ -289,14 +304,18 @@ class Agent:
         target, hurry = self._settings.traces.target, threading.Event()
         if target is None:
             return None
-        sender = Sender("spans", OtlpClient(target, rejected_spans, hurry), hurry)
+        sender = self._sender("traces", "spans", OtlpClient(target, rejected_spans, hurry), hurry)
         return _Traces(self._core, self._watch, sender, self._settings, encode)
 
-    def _metrics_sender(self) -> Sender | None:
+    def _metrics_sender(self) -> Sender | QueuedSender | None:
         target, hurry = self._settings.metrics.target, threading.Event()
         if target is None:
             return None
-        return Sender("series", OtlpClient(target, rejected_points, hurry), hurry)
+        return self._sender("metrics", "series", OtlpClient(target, rejected_points, hurry), hurry)
+
+    def _sender(self, signal: str, items: str, client: OtlpClient, hurry: threading.Event) -> Sender | QueuedSender:
+        queue = self._queues.get(signal) if self._queues else None
+        return QueuedSender(items, client, hurry, queue) if queue else Sender(items, client, hurry)
 
     def run(self, control: Control) -> Summary:
         """Works until `control` says stop. Raises OutputError after everything else has been brought to its end."""
@@ -338,7 +357,7 @@ class Agent:
             self._traces.move(spans, spans_bytes)
         if self._metrics.due():
             self._metrics.read()
-            self._metrics.tell(self._accounting(self._core.counters()))
+            self._metrics.tell(*self._accounting(self._core.counters()))
         for key in self._core.take_exits():
             self._metrics.ended(key)
             self._watch.ended(key, now_s)
@@ -371,10 +390,12 @@ class Agent:
 
         if traces:
             traces.sender.close(_END_TRACES_S)
-        accounting = self._accounting(counters, ended=True)
-        metrics.tell(accounting)
+        accounting, delivery = self._accounting(counters, ended=True)
+        metrics.tell(accounting, delivery)
         if metrics.sender:
             metrics.sender.close(_END_METRICS_S)
+        if self._queues:
+            self._queues.close()
         return Summary(
             totals=metrics.totals.by_route({key: info.service_name for key, info in self._watch.infos.items()}),
             accounting=accounting,
@@ -384,9 +405,10 @@ class Agent:
             programs=programs,
         )
 
-    def _accounting(self, counters: dict[str, int], *, ended: bool = False) -> Accounting:
-        """The core's books and the sender's, put together."""
-        delivery = self._traces.sender.delivery() if self._traces else Delivery()
+    def _accounting(self, counters: dict[str, int], *, ended: bool = False) -> tuple[Accounting, Delivery | None]:
+        """The core's books and the sender's, put together; and the sender's alone."""
+        sent = self._traces.sender.delivery() if self._traces else None
+        delivery = sent or Delivery()
         dropped = {
             name.removeprefix("spans.dropped."): count
             for name, count in counters.items()
@@ -397,10 +419,12 @@ class Agent:
         if ended and (left := counters.get("spans.queued", 0)):
             # Finished between the last look into the core's queue and the end of capture.
             dropped["shutdown"] = dropped.get("shutdown", 0) + left
-        return Accounting(
+        accounting = Accounting(
             seen=counters.get("requests.seen", 0),
             exported=delivery.exported,
             dropped=dropped,
+            recovered=delivery.recovered,
+            kept=delivery.kept,
             records={
                 **{name.removeprefix("records."): n for name, n in counters.items() if name.startswith("records.")},
                 # Of exchanges that not even the overflow map had room for; nothing else can know of them.
@@ -409,3 +433,4 @@ class Agent:
                 "tls.unbound": counters.get("tls.unbound", 0),
             },
         )
+        return accounting, sent

@@ -22,6 +22,7 @@ from otel_ebpf.config.load import config_path, load
 from otel_ebpf.config.settings import Rule, Selection, Settings
 from otel_ebpf.discover.selection import only_ports
 from otel_ebpf.export.output import Output
+from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.terminal import Formatter, TextLines, json_line
 from otel_ebpf.model import PortRange
 
@@ -168,12 +169,23 @@ def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Sele
     # The ports in the kernel can't change later, so they are for runs whose rules can't either.
     ports = only_ports(settings.selection) if reload is None else None
     rules = reload is not None or bool(settings.selection.include or settings.selection.exclude)
+    signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.target]
+    # Before anything is attached: what is wrong with it refuses to start.
+    queues = Queues(settings.queue, signals) if settings.queue.directory and signals else None
     core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules)
     output = Output(1)
     log.info("%s", _announcement(settings, core.hooks))
     if duration_s is not None:
         control.end_at_s = time.monotonic() + duration_s
-    agent = Agent(settings, core, output, encode_traces=encode_traces, format_line=format_line, reload=reload)
+    agent = Agent(
+        settings,
+        core,
+        output,
+        encode_traces=encode_traces,
+        format_line=format_line,
+        reload=reload,
+        queues=queues,
+    )
     summary = agent.run(control)
     output.write(summary.as_json() if as_json else summary.as_text(colours=colours is not None, width=width))
     output.close()

@@ -10,6 +10,7 @@ from otel_ebpf.config.settings import (
     Metrics,
     OtlpTarget,
     Output,
+    Queue,
     Rule,
     Sampler,
     Selection,
@@ -40,6 +41,7 @@ def to_settings(file: schema.FileModel) -> Settings:
         selection=_selection(ours.selection),
         traces=_traces(file, ours, capture),
         metrics=_metrics(file, ours),
+        queue=_queue(ours.queue or schema.QueueModel()),
         http=Http(**(ours.http or schema.HttpModel()).model_dump()),
         capture=Capture(tls=capture.tls, ring_bytes=capture.ring_bytes),
         output=Output(**(ours.output or schema.OutputModel()).model_dump()),
@@ -90,6 +92,10 @@ def _traces(file: schema.FileModel, ours: schema.OurModel, capture: schema.Captu
         batch_spans=batch.max_export_batch_size or traces.batch_spans,
         queue_bytes=traces.queue_bytes,
     )
+
+
+def _queue(model: schema.QueueModel) -> Queue:
+    return Queue(model.directory or "", model.max_bytes, float(model.max_age_seconds))
 
 
 def _sampler(model: schema.SamplerModel | None) -> tuple[Sampler, float]:

@@ -11,7 +11,17 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeVar, cast, get_args
 
 from otel_ebpf.config import values
-from otel_ebpf.config.settings import Compression, Metrics, OtlpTarget, Sampler, Settings, Temporality, Traces
+from otel_ebpf.config.settings import (
+    LEAST_QUEUE_BYTES,
+    Compression,
+    Metrics,
+    OtlpTarget,
+    Queue,
+    Sampler,
+    Settings,
+    Temporality,
+    Traces,
+)
 from otel_ebpf.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -107,6 +117,11 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
                 cast("tuple[Temporality, ...]", get_args(Temporality)),
                 "cumulative",
             ),
+        ),
+        queue=Queue(
+            directory=env.text("OTEL_EBPF_QUEUE_DIRECTORY"),
+            max_bytes=int(env.number(("OTEL_EBPF_QUEUE_MAX_BYTES",), Queue().max_bytes, low=LEAST_QUEUE_BYTES)),
+            max_age_s=env.number(("OTEL_EBPF_QUEUE_MAX_AGE_SECONDS",), Queue().max_age_s, low=1.0),
         ),
         resource=_resource(env),
         log_level=_log_level(env),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from otel_ebpf.config import values
-from otel_ebpf.config.settings import Compression
+from otel_ebpf.config.settings import LEAST_QUEUE_BYTES, Compression
 from otel_ebpf.model import PortRange
 
 Unused = Annotated[Any, "unused"]
@@ -74,6 +74,12 @@ class CaptureModel(Model):
     span_queue_bytes: Positive = 16 << 20
 
 
+class QueueModel(Model):
+    directory: str | None = None
+    max_bytes: Annotated[int, Field(ge=LEAST_QUEUE_BYTES)] = 256 << 20
+    max_age_seconds: Positive = 86400
+
+
 class OutputModel(Model):
     lines: bool | None = None
     format: Literal["text", "json"] = "text"
@@ -87,6 +93,7 @@ class OurModel(Model):
     command_args: bool = False
     http: HttpModel | None = None
     capture: CaptureModel | None = None
+    queue: QueueModel | None = None
     output: OutputModel | None = None
 
 

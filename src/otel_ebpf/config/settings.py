@@ -1,7 +1,7 @@
 """What the agent is to do: plain values, with defaults that need neither environment nor file."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from otel_ebpf.model import PortRange
@@ -16,6 +16,9 @@ Sampler = Literal[
 ]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
 Compression = Literal["none", "gzip"]
+
+# A request may have some two megabytes.
+LEAST_QUEUE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,15 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits for a backend is on disk, in `directory`; "": in memory alone. The bounds are each signal's."""
+
+    directory: str = ""
+    max_bytes: int = 256 << 20
+    max_age_s: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
 class Http:
     """How HTTP requests are named."""
 
@@ -119,6 +131,7 @@ class Settings:
     selection: Selection = field(default_factory=Selection)
     traces: Traces = field(default_factory=Traces)
     metrics: Metrics = field(default_factory=Metrics)
+    queue: Queue = field(default_factory=Queue)
     http: Http = field(default_factory=Http)
     capture: Capture = field(default_factory=Capture)
     output: Output = field(default_factory=Output)

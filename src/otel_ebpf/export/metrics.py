@@ -193,11 +193,16 @@ def add_counters(
     counters: Iterable[tuple[Metric, Mapping[str, str], int]],
     start_unix_ns: int,
     now_unix_ns: int,
+    *,
+    levels: Iterable[tuple[Metric, Mapping[str, str], int]] = (),
 ) -> None:
-    """Adds (metric, attributes, value) counters under a resource of their own."""
+    """Adds (metric, attributes, value) under a resource of their own: counters, and levels, which also fall."""
     builder = _Builder(request, resource)
-    for metric, attributes, value in counters:
-        point = builder.sum(metric, monotonic=True).data_points.add()
+    for metric, attributes, value, monotonic in (
+        *((*counter, True) for counter in counters),
+        *((*level, False) for level in levels),
+    ):
+        point = builder.sum(metric, monotonic=monotonic).data_points.add()
         point.start_time_unix_nano, point.time_unix_nano = start_unix_ns, now_unix_ns
         point.as_int = value
         point.attributes.extend(_text(key, text) for key, text in attributes.items())

@@ -1,7 +1,7 @@
 """A thread that delivers one signal, so that a slow backend holds up nothing but its own queue.
 
 The queue is short: while it is full the agent leaves spans where they are, in the core, whose own queue is
-bounded in bytes and whose drops are counted.
+bounded in bytes and whose drops are counted. `queued` has the sender whose queue is on disk.
 """
 
 import logging
@@ -32,11 +32,20 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of all items so far: submitted = exported + Σ dropped + pending."""
+    """What became of all items so far: submitted + recovered = exported + Σ dropped + pending.
+
+    With a queue `on_disk`: `recovered` were left by earlier runs, `kept` of those pending are in its files of
+    `kept_bytes`, and `write_errors` times there was no room for a request.
+    """
 
     exported: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     pending: int = 0
+    on_disk: bool = False
+    recovered: int = 0
+    kept: int = 0
+    kept_bytes: int = 0
+    write_errors: int = 0
 
 
 class Sender:

@@ -185,8 +185,11 @@ class Summary:
             dropped = sum(books.dropped.values())
             parts = ", ".join(f"{reason} {count:,}" for reason, count in sorted(books.dropped.items()) if count)
             sentences.append(
-                f"spans: seen {books.seen:,} = exported {books.exported:,} + dropped {dropped:,}"
+                f"spans: seen {books.seen:,}"
+                + (f" + left by earlier runs {books.recovered:,}" if books.recovered else "")
+                + f" = exported {books.exported:,} + dropped {dropped:,}"
                 + (f" ({parts})" if parts else "")
+                + (f" + kept on disk {books.kept:,}" if books.kept else "")
                 + (f" + unaccounted {books.pending:,}" if books.pending else "")
             )
         # The other records went the way they should.
@@ -228,6 +231,8 @@ class Summary:
             "requests_seen": books.seen,
             "spans_exported": books.exported,
             "spans_dropped": dict(books.dropped),
+            "spans_recovered": books.recovered,
+            "spans_kept": books.kept,
             "unaccounted": books.pending,
             "records": dict(books.records),
             "lines_shown": self.lines_shown,

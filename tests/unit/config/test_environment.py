@@ -3,7 +3,7 @@
 import pytest
 
 from otel_ebpf.config.environment import from_environment
-from otel_ebpf.config.settings import Settings
+from otel_ebpf.config.settings import Queue, Settings
 from otel_ebpf.errors import ConfigError
 
 
@@ -150,3 +150,17 @@ def test_what_means_nothing_here_is_told_of_by_name_only(caplog: pytest.LogCaptu
     assert [record.getMessage() for record in caplog.records] == [
         "set, but without a meaning here: OTEL_BSP_MAX_QUEUE_SIZE, OTEL_TRACES_EXPORTERS"
     ]
+
+
+def test_the_queue_on_disk_is_off_until_it_has_a_directory(caplog: pytest.LogCaptureFixture) -> None:
+    assert from_environment({}).queue.directory == ""
+    variables = {
+        "OTEL_EBPF_QUEUE_DIRECTORY": "/var/lib/otel-ebpf/queue",
+        "OTEL_EBPF_QUEUE_MAX_BYTES": "1048576",
+        "OTEL_EBPF_QUEUE_MAX_AGE_SECONDS": "3600",
+    }
+    assert from_environment(variables).queue == Queue("/var/lib/otel-ebpf/queue", 1 << 20, 3600.0)
+    assert not caplog.records
+    small = from_environment({**variables, "OTEL_EBPF_QUEUE_MAX_BYTES": "1000"})
+    assert small.queue.max_bytes == Queue().max_bytes
+    assert "OTEL_EBPF_QUEUE_MAX_BYTES=1000" in caplog.text

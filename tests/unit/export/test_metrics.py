@@ -7,7 +7,8 @@ from tests.unit.fakes import Active, Calls, Histogram, Series, call_series
 
 from otel_ebpf.enrich.process import encode_resource
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
-from otel_ebpf.export.own import own_counters
+from otel_ebpf.export.own import own_counters, own_levels
+from otel_ebpf.export.sender import Delivery
 from otel_ebpf.model import Accounting
 from otel_ebpf.protocols.registry import HTTP
 
@@ -149,7 +150,9 @@ def test_the_agents_own_counters() -> None:
     books = Accounting(seen=10, exported=7, dropped={"budget": 2, "export_failed": 1}, records={"malformed": 1})
     assert books.pending == 0
     request = ExportMetricsServiceRequest()
-    add_counters(request, encode_resource({"service.name": "otel-ebpf"}).encoded, own_counters(books), 1, 2)
+    add_counters(
+        request, encode_resource({"service.name": "otel-ebpf"}).encoded, own_counters(books, None, Delivery()), 1, 2
+    )
     metrics = by_name(request)
     assert metrics["otel_ebpf.requests.seen"].sum.data_points[0].as_int == 10
     assert metrics["otel_ebpf.spans.exported"].sum.is_monotonic
@@ -158,6 +161,24 @@ def test_the_agents_own_counters() -> None:
     }
     assert dropped == {"budget": 2, "export_failed": 1}
     assert metrics["otel_ebpf.records"].sum.data_points[0].as_int == 1
+
+
+def test_the_queues_own_counters_and_levels() -> None:
+    spans = Delivery(on_disk=True, pending=9, recovered=5, kept=7, kept_bytes=4096, write_errors=1)
+    series = Delivery(exported=20, dropped={"queue_age": 3})
+    books = Accounting(seen=10, exported=6, recovered=5, kept=7)
+    assert books.pending == 2
+    request, levels = ExportMetricsServiceRequest(), own_levels(spans, series)
+    add_counters(request, b"", own_counters(books, spans, series), 1, 2, levels=levels)
+    metrics = by_name(request)
+    assert metrics["otel_ebpf.series.exported"].sum.data_points[0].as_int == 20
+    assert text_attributes(metrics["otel_ebpf.series.dropped"].sum.data_points[0]) == {"reason": "queue_age"}
+    assert metrics["otel_ebpf.queue.recovered"].sum.data_points[0].as_int == 5
+    assert metrics["otel_ebpf.queue.write_errors"].sum.is_monotonic
+    [items] = metrics["otel_ebpf.queue.items"].sum.data_points
+    assert (items.as_int, text_attributes(items)) == (7, {"signal": "traces"})
+    assert metrics["otel_ebpf.queue.size"].sum.data_points[0].as_int == 4096
+    assert not metrics["otel_ebpf.queue.size"].sum.is_monotonic
 
 
 def _of_calls(encoder: MetricsEncoder, *calls: Calls, now: int = 9) -> dict[str, pb.Metric]:
