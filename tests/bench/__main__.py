@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench import calls, counting, native
+from tests.bench import calls, counting, native, queues
 from tests.bench.measure import Sample, Watch
 
-SECTIONS = ("native", "calls", "bpf", "count", "vm")
+SECTIONS = ("native", "calls", "queue", "bpf", "count", "vm")
 
 
 def main() -> int:
@@ -55,6 +55,11 @@ def main() -> int:
         results["calls"] = [asdict(each) | {"ratio": each.ratio} for each in called]
         if not as_json:
             print_calls(called)
+    if "queue" in sections:
+        queued = queues.rounds(options.rounds, options.seconds / 4, say)
+        results["queue"] = asdict(queued) | {"ratio": queued.ratio}
+        if not as_json:
+            print_queue(queued)
     if "bpf" in sections:
         sample = native.bpf_cost(options.seconds)
         results["bpf"] = asdict(sample)
@@ -159,6 +164,18 @@ def print_calls(pairs: list[calls.Pairs]) -> None:
                 f"{each.missed:,}",
             ]
             for each in pairs
+        ],
+    )
+
+
+def print_queue(found: queues.QueuePairs) -> None:
+    """The sender alone, without capture."""
+    table(
+        f"Spans from the core's memory to the socket, {found.spans:,} in all: median (min-max)",
+        ["queue", "spans/s", "agent µs/span", "ratio"],
+        [
+            ["in memory", span_of(found.memory), span_of(found.memory_us, ".3f"), ""],
+            ["on disk", span_of(found.disk), span_of(found.disk_us, ".3f"), f"{found.ratio:.2f}"],
         ],
     )
 

@@ -179,6 +179,30 @@ def test_what_was_on_disk_when_the_agent_was_killed_arrives_once_and_holds_no_se
     assert books["spans_recovered"] + books["requests_seen"] == books["spans_exported"] + dropped
 
 
+def test_a_kill_under_load_costs_less_than_a_second_and_the_next_run_knows(
+    backend: Backend, fence: agents.Fence, web: Server, tag: str, tmp_path: Path
+) -> None:
+    folder, only = tmp_path / "queue", ("--port", str(web.port))
+    backend.kill()
+    with agents.running(backend.collector, fence, *only, env=queue(folder)) as agent:
+        load = Steady(web, f"/quiet?t={tag}")
+        eventually(lambda: load.done > 3000, "some requests", 30)
+        done = load.done
+        assert agent.end(signal.SIGKILL) == -signal.SIGKILL
+        load.end()
+    with agents.running(backend.back(), fence, *only, env=queue(folder)) as agent:
+        eventually(lambda: backend.spans(tag), "what was on disk arrives")
+        assert agent.end() == 0
+        books = agent.summary()
+    spans = backend.spans(tag)
+    assert len({span.span_id for span in spans}) == len(spans) == books["spans_exported"]
+    assert books["spans_recovered"] == len(spans) + books["spans_dropped"].get("killed", 0)
+    # A thousand requests, two spans each, in the last second.
+    assert 2 * done - len(spans) < 2000
+    # In no book are those that came after the last note of it, a tenth of a second at most where nobody is in the way.
+    assert 2 * done - books["spans_recovered"] < 1000
+
+
 def test_damaged_files_cost_what_is_damaged_and_that_is_counted(
     backend: Backend, fence: agents.Fence, web: Server, tag: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.testbed.process import eventually
@@ -15,10 +16,11 @@ from tests.unit.fakes import Active, FakeCore, Line, Process, Series, spans_of
 from otel_ebpf.agent import Agent, Control
 from otel_ebpf.capture.session import encode_traces
 from otel_ebpf.config.environment import from_environment
-from otel_ebpf.config.settings import Rule, Selection, Settings
+from otel_ebpf.config.settings import Queue, Rule, Selection, Settings
 from otel_ebpf.discover.tls import TlsReport
 from otel_ebpf.errors import ConfigError, OutputClosed
 from otel_ebpf.export.output import Output
+from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.summary import Summary
 from otel_ebpf.export.terminal import TextLines
 
@@ -37,7 +39,13 @@ def sending_to(backend: Backend, **variables: str) -> Settings:
 class Run:
     """An agent that runs until the block ends; its output and its summary afterwards."""
 
-    def __init__(self, core: FakeCore, settings: Settings, reload: Callable[[], Selection] | None = None) -> None:
+    def __init__(
+        self,
+        core: FakeCore,
+        settings: Settings,
+        reload: Callable[[], Selection] | None = None,
+        queues: Queues | None = None,
+    ) -> None:
         self.core = core
         self.control = Control()
         self.reading, self.writing = os.pipe()
@@ -50,6 +58,7 @@ class Run:
             encode_traces=encode_traces,
             format_line=TextLines(colours=None, width=0),
             reload=reload,
+            queues=queues,
         )
         self.thread = threading.Thread(target=self._run)
 
@@ -72,8 +81,13 @@ class Run:
 
 
 @contextmanager
-def running(core: FakeCore, settings: Settings, reload: Callable[[], Selection] | None = None) -> Iterator[Run]:
-    run = Run(core, settings, reload)
+def running(
+    core: FakeCore,
+    settings: Settings,
+    reload: Callable[[], Selection] | None = None,
+    queues: Queues | None = None,
+) -> Iterator[Run]:
+    run = Run(core, settings, reload, queues)
     run.thread.start()
     try:
         yield run
@@ -206,6 +220,33 @@ def test_books_balance_with_a_backend_that_hangs(monkeypatch: pytest.MonkeyPatch
         assert time.monotonic() - began < 2
         books = run.summary.accounting
         assert (books.seen, books.exported, books.dropped, books.pending) == (2, 0, {"shutdown": 2}, 0)
+
+
+def test_with_a_queue_on_disk_the_next_run_delivers_what_this_one_could_not(tmp_path: Path) -> None:
+    queue = Queue(str(tmp_path))
+
+    def run(backend: Backend, name: str, *, arrives: bool) -> Summary:
+        core = FakeCore(processes=[Process(1, os.getpid())], spans=[spans_of(1, name, name)], series=[Series()])
+        # An ordinary delay: what goes to disk does not wait so long.
+        settings = sending_to(backend, OTEL_BSP_SCHEDULE_DELAY="60000")
+        with running(core, settings, queues=Queues(queue, ["traces", "metrics"])) as started:
+            eventually(lambda: core.counters()["spans.queued"] == 0, "the core is empty", 5)
+            if arrives:
+                eventually(lambda: len(backend.span_names()) == 4, "all arrives", 5)
+        return started.summary
+
+    with running_backend(*[Answer(503)] * 1000) as backend:
+        away = run(backend, "first", arrives=False)
+    assert (away.accounting.kept, away.accounting.exported, away.accounting.pending) == (2, 0, 0)
+    assert "spans: seen 2 = exported 0 + dropped 0 + kept on disk 2\n" in away.as_text(colours=False, width=0)
+    with running_backend() as backend:
+        back = run(backend, "second", arrives=True)
+        assert backend.span_names() == ["first", "first", "second", "second"]
+        series = backend.metrics()["otel-ebpf", "otel_ebpf.queue.recovered"].sum.data_points
+        assert {text_attributes(point)["signal"]: point.as_int for point in series}["traces"] == 2
+        assert backend.metrics()["shop", "http.server.request.duration"].histogram.data_points
+    assert (back.accounting.recovered, back.accounting.exported, back.accounting.pending) == (2, 4, 0)
+    assert "seen 2 + left by earlier runs 2 = exported 4 + dropped 0\n" in back.as_text(colours=False, width=0)
 
 
 def test_spans_stay_in_the_core_while_the_backend_is_slow() -> None:

@@ -129,6 +129,8 @@ def command(
       OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY
       OTEL_RESOURCE_ATTRIBUTES go on everything sent; OTEL_SERVICE_NAME is the agent's own name. Services
       are named by their own OTEL_SERVICE_NAME, else by their program.
+      OTEL_EBPF_QUEUE_DIRECTORY keeps what waits for the backend on disk, within OTEL_EBPF_QUEUE_MAX_BYTES
+      and OTEL_EBPF_QUEUE_MAX_AGE_SECONDS: an outage, a restart or a kill then loses nothing of it.
 
     \b
     Signals: INT and TERM end it well, a second one at once; HUP reads the configuration file's rules anew.

@@ -33,6 +33,7 @@ def test_the_annotated_example_is_valid_and_says_the_defaults() -> None:
     assert settings.selection == defaults.selection
     assert settings.http == defaults.http
     assert settings.capture == defaults.capture
+    assert settings.queue == defaults.queue
     assert settings.output == defaults.output
     assert settings.command_args == defaults.command_args
     assert settings.log_level == defaults.log_level
@@ -53,11 +54,12 @@ def test_the_annotated_example_takes_the_endpoint_from_the_environment() -> None
 def test_the_commented_out_parts_of_the_annotated_example_are_valid_too(tmp_path: Path) -> None:
     text = DEFAULT.read_text().replace("include: []", "include:").replace("exclude: []", "exclude:")
     text = re.sub(r"^( +)#(  - |    )", r"\1 \2", text, flags=re.MULTILINE)
-    text = re.sub(r"^( +)# (tls:|  \w+_file:|lines:)", r"\1\2", text, flags=re.MULTILINE)
+    text = re.sub(r"^( +)# (tls:|  \w+_file:|lines:|directory:)", r"\1\2", text, flags=re.MULTILINE)
     settings = from_text(tmp_path, text)
     assert len(settings.selection.include) == 4
     assert len(settings.selection.exclude) == 2
     assert settings.output.lines is True
+    assert settings.queue.directory == "/var/lib/otel-ebpf/queue"
 
 
 def test_a_file_is_all_that_counts(tmp_path: Path) -> None:
