@@ -238,13 +238,19 @@ def test_with_a_queue_on_disk_the_next_run_delivers_what_this_one_could_not(tmp_
     with running_backend(*[Answer(503)] * 1000) as backend:
         away = run(backend, "first", arrives=False)
     assert (away.accounting.kept, away.accounting.exported, away.accounting.pending) == (2, 0, 0)
-    assert "spans: seen 2 = exported 0 + dropped 0 + kept on disk 2\n" in away.as_text(colours=False, width=0)
+    assert away.series
+    assert away.series.kept > 0
+    said = away.as_text(colours=False, width=0)
+    assert "spans: seen 2 = exported 0 + dropped 0 + kept on disk 2\n" in said
+    assert f"metrics, in readings of series: exported 0 + dropped 0 + kept on disk {away.series.kept}\n" in said
     with running_backend() as backend:
         back = run(backend, "second", arrives=True)
         assert backend.span_names() == ["first", "first", "second", "second"]
         series = backend.metrics()["otel-ebpf", "otel_ebpf.queue.recovered"].sum.data_points
         assert {text_attributes(point)["signal"]: point.as_int for point in series}["traces"] == 2
         assert backend.metrics()["shop", "http.server.request.duration"].histogram.data_points
+    assert back.series
+    assert (back.series.recovered, back.series.kept, back.series.dropped) == (away.series.kept, 0, {})
     assert (back.accounting.recovered, back.accounting.exported, back.accounting.pending) == (2, 4, 0)
     assert "seen 2 + left by earlier runs 2 = exported 4 + dropped 0\n" in back.as_text(colours=False, width=0)
 

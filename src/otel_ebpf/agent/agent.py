@@ -403,6 +403,7 @@ class Agent:
             backend=traces is not None,
             lines_shown=self._lines.shown if self._lines else None,
             programs=programs,
+            series=metrics.sender.delivery() if metrics.sender else None,
         )
 
     def _accounting(self, counters: dict[str, int], *, ended: bool = False) -> tuple[Accounting, Delivery | None]:

@@ -247,9 +247,12 @@ class DiskQueue:
             dirty, self._dirty = self._dirty, False
             new_file, self._new_file = self._new_file, False
             tail = self._tail
-        for descriptor in ended:
-            os.fdatasync(descriptor)
-            os.close(descriptor)
+        try:
+            for descriptor in ended:
+                os.fdatasync(descriptor)
+        finally:
+            for descriptor in ended:
+                os.close(descriptor)
         if not dirty:
             return
         if tail >= 0:

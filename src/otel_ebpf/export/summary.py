@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from otel_ebpf.export.sender import Delivery
 from otel_ebpf.export.terminal import bytes_text, duration_text, printable
 from otel_ebpf.model import Accounting, CallSeries, HttpSeries, ProgramStats
 from otel_ebpf.protocols.registry import AREAS, GRPC, HTTP
@@ -127,7 +128,10 @@ def _add(totals: dict[Key, Total], read: _Read, service: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is told at the end. `lines_shown` None: no lines were asked for. `backend`: spans go to one."""
+    """What is told at the end. `lines_shown` None: no lines were asked for. `backend`: spans go to one.
+
+    `series`: what became of the readings of series, if they go to one.
+    """
 
     totals: Mapping[Key, Total]
     accounting: Accounting
@@ -135,6 +139,7 @@ class Summary:
     backend: bool
     lines_shown: int | None = None
     programs: Sequence[ProgramStats] | None = None
+    series: Delivery | None = None
 
     def as_text(self, *, colours: bool, width: int) -> str:
         """Tables and sentences; `width` 0: as wide as needed."""
@@ -192,6 +197,16 @@ class Summary:
                 + (f" + kept on disk {books.kept:,}" if books.kept else "")
                 + (f" + unaccounted {books.pending:,}" if books.pending else "")
             )
+        if (series := self.series) and (series.dropped or series.kept or series.recovered):
+            # Otherwise all is as it should be.
+            parts = ", ".join(f"{reason} {count:,}" for reason, count in sorted(series.dropped.items()))
+            sentences.append(
+                f"metrics, in readings of series: exported {series.exported:,}"
+                + f" + dropped {sum(series.dropped.values()):,}"
+                + (f" ({parts})" if parts else "")
+                + (f" + kept on disk {series.kept:,}" if series.kept else "")
+                + (f"; left by earlier runs {series.recovered:,}" if series.recovered else "")
+            )
         # The other records went the way they should.
         lost = ", ".join(
             f"{name} {count:,}"
@@ -234,6 +249,14 @@ class Summary:
             "spans_recovered": books.recovered,
             "spans_kept": books.kept,
             "unaccounted": books.pending,
+            "series": {
+                "exported": self.series.exported,
+                "dropped": self.series.dropped,
+                "recovered": self.series.recovered,
+                "kept": self.series.kept,
+            }
+            if self.series
+            else None,
             "records": dict(books.records),
             "lines_shown": self.lines_shown,
             "routes": routes,
