@@ -18,10 +18,11 @@ from otel_ebpf.capture.session import encode_traces
 from otel_ebpf.config.settings import OtlpTarget, Queue
 from otel_ebpf.enrich.process import encode_resource
 from otel_ebpf.export.body import Body
-from otel_ebpf.export.otlp import OtlpClient, rejected_spans
+from otel_ebpf.export.otlp import OtlpClient
 from otel_ebpf.export.queued import QueuedSender
 from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.sender import Parcel, Sender
+from otel_ebpf.export.transport import TRACES
 from tests.bench import sink
 
 _SPANS = 5000  # in a request: what the agent moves at once when there is much
@@ -82,14 +83,14 @@ def rounds(count: int, seconds: float, say: Callable[[str], None]) -> QueuePairs
             target = OtlpTarget(f"{drain.endpoint}/v1/traces")
             for number in range(count):
                 hurry = threading.Event()
-                memory = Sender("spans", OtlpClient(target, rejected_spans, hurry), hurry)
+                memory = Sender("spans", OtlpClient(target, TRACES, hurry), hurry)
                 per_second, each_us = _deliver(memory, body, times)
                 found.memory.append(per_second)
                 found.memory_us.append(each_us)
                 queues = Queues(Queue(str(folder / f"queue-{number}")), ["traces"])
                 queue = queues.get("traces")
                 assert queue
-                disk = QueuedSender("spans", OtlpClient(target, rejected_spans, hurry), hurry, queue)
+                disk = QueuedSender("spans", OtlpClient(target, TRACES, hurry), hurry, queue)
                 per_second, each_us = _deliver(disk, body, times)
                 queues.close()
                 found.disk.append(per_second)

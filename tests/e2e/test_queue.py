@@ -45,7 +45,7 @@ class Backend:
         self._stack.close()
 
     def back(self) -> Collector:
-        self.collector = self._stack.enter_context(collectors.collector(self.collector))
+        self.collector = self._stack.enter_context(collectors.collector(earlier=self.collector))
         self._all.append(self.collector.telemetry())
         return self.collector
 

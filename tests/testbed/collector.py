@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.testbed import cache, toolchains
+from tests.testbed.authority import Pair
 from tests.testbed.process import Program, answers, free_port
 from tests.testbed.telemetry import Telemetry
 
@@ -22,14 +23,15 @@ class Collector:
     http_port: int
     grpc_port: int
     file: Path
+    encrypted: bool = False
 
     @property
     def http_endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"http{'s' * self.encrypted}://127.0.0.1:{self.http_port}"
 
     @property
     def grpc_endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.grpc_port}"
+        return f"http{'s' * self.encrypted}://127.0.0.1:{self.grpc_port}"
 
     def telemetry(self) -> Telemetry:
         """What has arrived so far; keep it and `refresh` it."""
@@ -61,8 +63,13 @@ def program_path() -> Path:
 
 
 @contextmanager
-def collector(earlier: Collector | None = None) -> Iterator[Collector]:
-    """A Collector on free ports, or on those of an earlier one that has ended."""
+def collector(
+    server: Pair | None = None, client_ca: Path | None = None, *, earlier: Collector | None = None
+) -> Iterator[Collector]:
+    """A Collector on free ports, or on those of an earlier one that has ended.
+
+    Within TLS if it has a certificate; `client_ca` has issued those of its clients.
+    """
     path = program_path()
     with tempfile.TemporaryDirectory(prefix="otel-ebpf-collector-") as temporary:
         folder = Path(temporary)
@@ -70,6 +77,10 @@ def collector(earlier: Collector | None = None) -> Iterator[Collector]:
         health = free_port()
         out = folder / "out.jsonl"
         env = {"GRPC_PORT": str(grpc), "HTTP_PORT": str(http), "HEALTH_PORT": str(health), "OUT": str(out)}
-        with Program([path, "--config", HERE / "config.yaml"], folder, "otelcol", env=env) as program:
+        configs: list[str | Path] = ["--config", HERE / "config.yaml"]
+        if server:
+            configs += ["--config", HERE / "tls.yaml"]
+            env |= {"CERTIFICATE": str(server.certificate), "KEY": str(server.key), "CLIENT_CA": str(client_ca or "")}
+        with Program([path, *configs], folder, "otelcol", env=env) as program:
             program.wait_until(lambda: answers("127.0.0.1", health) and answers("127.0.0.1", http), "answers")
-            yield Collector(program, http, grpc, out)
+            yield Collector(program, http, grpc, out, server is not None)

@@ -84,7 +84,7 @@ def text_attributes(message: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def running_backend(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Backend]:
+def running_backend(*answers: Answer, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Backend]:
     backend = Backend(answers=deque(answers))
 
     class Handler(BaseHTTPRequestHandler):
@@ -121,7 +121,7 @@ def running_backend(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iter
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     if tls:
         # The handshake is the connection's own thread's: a client that fails in it must not stop the others.

@@ -26,7 +26,7 @@ from otel_ebpf.enrich.process import Enricher
 from otel_ebpf.errors import ConfigError, OutputError
 from otel_ebpf.export.body import Body
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
-from otel_ebpf.export.otlp import OtlpClient, rejected_points, rejected_spans
+from otel_ebpf.export.otlp import OtlpClient
 from otel_ebpf.export.output import Output
 from otel_ebpf.export.own import own_counters, own_levels
 from otel_ebpf.export.queued import QueuedSender
@@ -34,6 +34,7 @@ from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.sender import Delivery, Parcel, Sender
 from otel_ebpf.export.summary import Summary, Totals
 from otel_ebpf.export.terminal import Formatter, LineBudget
+from otel_ebpf.export.transport import METRICS, TRACES
 from otel_ebpf.model import Accounting, ActiveSeries, CallSeries, Encoded, HttpSeries, Line
 
 log = logging.getLogger(__name__)
@@ -304,14 +305,14 @@ class Agent:
         target, hurry = self._settings.traces.target, threading.Event()
         if target is None:
             return None
-        sender = self._sender("traces", "spans", OtlpClient(target, rejected_spans, hurry), hurry)
+        sender = self._sender("traces", "spans", OtlpClient(target, TRACES, hurry), hurry)
         return _Traces(self._core, self._watch, sender, self._settings, encode)
 
     def _metrics_sender(self) -> Sender | QueuedSender | None:
         target, hurry = self._settings.metrics.target, threading.Event()
         if target is None:
             return None
-        return self._sender("metrics", "series", OtlpClient(target, rejected_points, hurry), hurry)
+        return self._sender("metrics", "series", OtlpClient(target, METRICS, hurry), hurry)
 
     def _sender(self, signal: str, items: str, client: OtlpClient, hurry: threading.Event) -> Sender | QueuedSender:
         queue = self._queues.get(signal) if self._queues else None

@@ -3,13 +3,14 @@
 from typing import Literal, cast
 
 from otel_ebpf.config import schema, values
-from otel_ebpf.config.environment import DEFAULT_ENDPOINT
+from otel_ebpf.config.environment import DEFAULT_ENDPOINT, DEFAULT_GRPC_ENDPOINT
 from otel_ebpf.config.settings import (
     Capture,
     Http,
     Metrics,
     OtlpTarget,
     Output,
+    Protocol,
     Queue,
     Rule,
     Sampler,
@@ -82,9 +83,9 @@ def _traces(file: schema.FileModel, ours: schema.OurModel, capture: schema.Captu
     batch = provider.processors[0].batch if provider.processors else None
     if file.disabled or batch is None:
         return traces
-    path = ("tracer_provider", "processors", 0, "batch", "exporter", "otlp_http")
+    path = ("tracer_provider", "processors", 0, "batch", "exporter")
     return Traces(
-        target=_target(batch.exporter.otlp_http or schema.OtlpHttpModel(), "traces", path),
+        target=_target(_exporter(batch.exporter, path), "traces", path),
         sampler=sampler,
         sampler_arg=sampler_arg,
         spans_per_second=traces.spans_per_second,
@@ -121,9 +122,10 @@ def _metrics(file: schema.FileModel, ours: schema.OurModel) -> Metrics:
     periodic = readers[0].periodic if readers else None
     if file.disabled or periodic is None:
         return Metrics(max_series=ours.max_series_per_process)
-    exporter = periodic.exporter.otlp_http or schema.OtlpHttpMetricModel()
-    path = ("meter_provider", "readers", 0, "periodic", "exporter", "otlp_http")
-    preference = (exporter.temporality_preference or "cumulative").replace("_", "")
+    path = ("meter_provider", "readers", 0, "periodic", "exporter")
+    exporter = _exporter(periodic.exporter, path)
+    preferences = exporter if isinstance(exporter, schema.MetricPreferences) else schema.MetricPreferences()
+    preference = (preferences.temporality_preference or "cumulative").replace("_", "")
     return Metrics(
         target=_target(exporter, "metrics", path),
         interval_s=Metrics().interval_s if periodic.interval is None else periodic.interval / 1000,
@@ -132,15 +134,40 @@ def _metrics(file: schema.FileModel, ours: schema.OurModel) -> Metrics:
     )
 
 
-def _target(model: schema.OtlpHttpModel, signal: str, path: tuple[str | int, ...]) -> OtlpTarget:
+def _exporter(
+    model: schema.SpanExporterModel | schema.MetricExporterModel, path: tuple[str | int, ...]
+) -> schema.OtlpHttpModel | schema.OtlpGrpcModel:
+    """The one that is there. The key alone says which: `otlp_grpc:` has no value."""
+    if len(model.model_fields_set) > 1:
+        raise values.Misplaced(path, "one exporter, not several")
+    if "otlp_grpc" in model.model_fields_set:
+        return model.otlp_grpc or schema.OtlpGrpcModel()
+    return model.otlp_http or schema.OtlpHttpModel()
+
+
+def _target(
+    model: schema.OtlpHttpModel | schema.OtlpGrpcModel, signal: str, exporter: tuple[str | int, ...]
+) -> OtlpTarget:
+    path = (*exporter, "otlp_grpc" if isinstance(model, schema.OtlpGrpcModel) else "otlp_http")
     tls = model.tls or schema.TlsModel()
     try:
         headers = dict(values.parse_pairs(model.headers_list or ""))
     except ValueError as error:
         raise values.Misplaced((*path, "headers_list"), "not of the form key=value,key=value") from error
     headers.update({header.name: header.value or "" for header in model.headers or ()})
+    if isinstance(model, schema.OtlpGrpcModel):
+        protocol: Protocol = "grpc"
+        insecure = bool(model.tls and model.tls.insecure)
+        try:
+            url = values.grpc_url(model.endpoint or DEFAULT_GRPC_ENDPOINT, insecure=insecure)
+        except ValueError as error:
+            raise values.Misplaced((*path, "endpoint"), str(error)) from error
+    else:
+        protocol = "http/json" if model.encoding == "json" else "http/protobuf"
+        url = model.endpoint or values.signal_url(DEFAULT_ENDPOINT, signal)
     return OtlpTarget(
-        url=model.endpoint or values.signal_url(DEFAULT_ENDPOINT, signal),
+        url=url,
+        protocol=protocol,
         headers=tuple(headers.items()),
         compression=model.compression or "none",
         # The standard's 0 is "no limit"; a day is, for one request.

@@ -16,6 +16,7 @@ from otel_ebpf.config.settings import (
     Compression,
     Metrics,
     OtlpTarget,
+    Protocol,
     Queue,
     Sampler,
     Settings,
@@ -32,6 +33,7 @@ _ELSEWHERE: Final = ("OTEL_CONFIG_FILE", "OTEL_EXPORTER_OTLP_", "OTEL_LOGS_EXPOR
 # Known even where all is off, and nobody asks for them.
 _ALWAYS_KNOWN: Final = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")
 DEFAULT_ENDPOINT: Final = "http://localhost:4318"
+DEFAULT_GRPC_ENDPOINT: Final = "http://localhost:4317"
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -52,9 +54,10 @@ class Environment:
         self._known.update(names)
         return next((value for name in names if (value := self._variables.get(name, "").strip())), "")
 
-    def flag(self, name: str) -> bool:
-        """True for "true" only."""
-        text = self.text(name).lower()
+    def flag(self, *names: str) -> bool:
+        """True for "true" only, of the first variable that is set."""
+        name = next((name for name in names if self.text(name)), "")
+        text = self.text(*names).lower()
         if text not in {"", "true", "false"}:
             log.warning('%s=%s: neither "true" nor "false"; taken as false', name, text)
         return text == "true"
@@ -164,18 +167,22 @@ def _target(env: Environment, signal: Literal["traces", "metrics"]) -> OtlpTarge
     own, base = env.text(own_name), env.text(base_name)
     if not (own or base or exporter):
         return None
+    protocol = env.text(*names("PROTOCOL")) or "http/protobuf"
+    if protocol not in get_args(Protocol):
+        raise ConfigError(
+            f"OTLP over {protocol} is not there: only {', '.join(get_args(Protocol))}",
+            "without OTEL_EXPORTER_OTLP_PROTOCOL it is http/protobuf, to the backend's port 4318 usually",
+        )
     try:
-        url = values.parse_endpoint(own) if own else values.signal_url(base or DEFAULT_ENDPOINT, signal)
+        if protocol == "grpc":
+            url = values.grpc_url(own or base or DEFAULT_GRPC_ENDPOINT, insecure=env.flag(*names("INSECURE")))
+        else:
+            url = values.parse_endpoint(own) if own else values.signal_url(base or DEFAULT_ENDPOINT, signal)
     except ValueError as error:
         raise ConfigError(f"{own_name if own else base_name}: {error}") from error
-    protocol = env.text(*names("PROTOCOL")) or "http/protobuf"
-    if protocol != "http/protobuf":
-        raise ConfigError(
-            f"OTLP over {protocol} is not there yet: only http/protobuf",
-            "unset OTEL_EXPORTER_OTLP_PROTOCOL and use the backend's HTTP port, usually 4318",
-        )
     return OtlpTarget(
         url=url,
+        protocol=cast("Protocol", protocol),
         headers=env.pairs(*names("HEADERS")),
         compression=env.name(names("COMPRESSION"), cast("tuple[Compression, ...]", get_args(Compression)), "none"),
         timeout_s=env.number(names("TIMEOUT"), 10_000.0, low=1.0) / 1000,

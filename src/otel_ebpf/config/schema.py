@@ -126,34 +126,56 @@ class TlsModel(Model):
     cert_file: str | None = None
 
 
+class GrpcTlsModel(TlsModel):
+    insecure: bool | None = None
+
+
 class HeaderModel(Model):
     name: Text
     value: str | None = None
 
 
-class OtlpHttpModel(Model):
-    endpoint: Endpoint | None = None
-    tls: TlsModel | None = None
+class OtlpModel(Model):
     headers: list[HeaderModel] | None = None
     headers_list: str | None = None
     compression: Compression | None = None
     timeout: Count | None = None  # milliseconds
-    encoding: Literal["protobuf"] | None = None
     max_request_size: Unused = None
     max_response_size: Unused = None
 
 
-class OtlpHttpMetricModel(OtlpHttpModel):
+class OtlpHttpModel(OtlpModel):
+    endpoint: Endpoint | None = None
+    tls: TlsModel | None = None
+    encoding: Literal["protobuf", "json"] | None = None
+
+
+class OtlpGrpcModel(OtlpModel):
+    endpoint: Text | None = None
+    tls: GrpcTlsModel | None = None
+
+
+class MetricPreferences(Model):
     temporality_preference: Literal["cumulative", "delta", "low_memory"] | None = None
     default_histogram_aggregation: Unused = None
 
 
+class OtlpHttpMetricModel(OtlpHttpModel, MetricPreferences):
+    pass
+
+
+class OtlpGrpcMetricModel(OtlpGrpcModel, MetricPreferences):
+    pass
+
+
 class SpanExporterModel(Model):
     otlp_http: OtlpHttpModel | None = None
+    otlp_grpc: OtlpGrpcModel | None = None
 
 
 class MetricExporterModel(Model):
     otlp_http: OtlpHttpMetricModel | None = None
+    otlp_grpc: OtlpGrpcMetricModel | None = None
 
 
 class BatchModel(Model):

@@ -16,6 +16,7 @@ Sampler = Literal[
 ]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
 Compression = Literal["none", "gzip"]
+Protocol = Literal["http/protobuf", "http/json", "grpc"]
 
 # A request may have some two megabytes.
 LEAST_QUEUE_BYTES: Final = 1 << 20
@@ -45,15 +46,21 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class OtlpTarget:
-    """Where one signal goes over OTLP/HTTP, in protobuf. `url` is complete, path included."""
+    """Where one signal goes over OTLP. `url` is complete, path included; gRPC's has none. Its scheme says if by TLS."""
 
     url: str
+    protocol: Protocol = "http/protobuf"
     headers: tuple[tuple[str, str], ...] = ()
     compression: Compression = "none"
     timeout_s: float = 10.0
     ca_file: str = ""
     client_certificate_file: str = ""
     client_key_file: str = ""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether by TLS."""
+        return self.url.startswith("https:")
 
     @property
     def shown_url(self) -> str:

@@ -51,6 +51,23 @@ def signal_url(base: str, signal: str) -> str:
     return parts._replace(path=f"{parts.path.rstrip('/')}/v1/{signal}").geturl()
 
 
+def grpc_url(text: str, *, insecure: bool) -> str:
+    """Where gRPC goes, as a URL with a port and without a path.
+
+    `text` is one, or `host:port`: then `insecure` says if without TLS. Where no port is given it is OTLP's own in
+    the clear, and with TLS HTTPS's, as gRPC has it.
+    """
+    url = text if "://" in text else f"{'http' if insecure else 'https'}://{text}"
+    try:
+        parts = urlsplit(parse_endpoint(url))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a URL such as http://localhost:4317") from error
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"{text!r}: gRPC has no place for anything behind host and port")
+    port = "" if parts.port else ":443" if parts.scheme == "https" else ":4317"
+    return f"{parts.scheme}://{parts.netloc.removesuffix(':')}{port}"
+
+
 class Misplaced(ValueError):
     """What is valid by itself does not fit where it stands: `path` in the configuration file."""
 

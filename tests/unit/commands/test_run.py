@@ -107,7 +107,7 @@ def typed(*args: str, stdout: Any = subprocess.PIPE, **env: str) -> subprocess.C
         (["--prot", "80"], {}, "Did you mean '--port'?"),
         (["--config", "/nonexistent.yaml"], {}, "/nonexistent.yaml: No such file or directory"),
         ([], {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317"}, "is not a URL such as http://localhost:4318"),
-        ([], {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "http/protobuf"),
+        ([], {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "GRPC"}, "http/protobuf"),
     ],
 )
 def test_what_cant_be_is_refused_with_exit_code_2(args: list[str], env: dict[str, str], said: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from otel_ebpf.config.environment import from_environment
-from otel_ebpf.config.settings import Queue, Settings
+from otel_ebpf.config.settings import OtlpTarget, Queue, Settings
 from otel_ebpf.errors import ConfigError
 
 
@@ -111,8 +111,68 @@ def test_an_endpoint_that_is_no_url_refuses_to_start(endpoint: str) -> None:
 
 
 def test_a_protocol_that_we_do_not_speak_refuses_to_start() -> None:
-    with pytest.raises(ConfigError, match="OTLP over grpc"):
-        from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+    with pytest.raises(ConfigError, match="OTLP over thrift is not there: only http/protobuf, http/json, grpc"):
+        from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "thrift"})
+
+
+def over_grpc(endpoint: str = "", **variables: str) -> OtlpTarget:
+    target = from_environment(
+        {
+            "OTEL_TRACES_EXPORTER": "otlp",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            **variables,
+        }
+    ).traces.target
+    assert target is not None
+    assert target.protocol == "grpc"
+    return target
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "insecure", "url"),
+    [
+        ("", "", "http://localhost:4317"),
+        ("http://c:4317/", "false", "http://c:4317"),
+        ("https://c:4317", "true", "https://c:4317"),
+        ("c:4317", "", "https://c:4317"),
+        ("c:4317", "false", "https://c:4317"),
+        ("c:4317", "True", "http://c:4317"),
+        ("http://c", "", "http://c:4317"),
+        ("c", "true", "http://c:4317"),
+        ("https://c", "", "https://c:443"),
+        ("http://me:p@[::1]:4317", "", "http://me:p@[::1]:4317"),
+        ("http://[::1]", "", "http://[::1]:4317"),
+    ],
+)
+def test_grpcs_endpoint_gets_no_path_and_its_scheme_goes_before_insecure(
+    endpoint: str, insecure: str, url: str
+) -> None:
+    assert over_grpc(endpoint, OTEL_EXPORTER_OTLP_INSECURE=insecure).url == url
+
+
+def test_a_signals_own_insecure_goes_before_the_common_one() -> None:
+    own = {"OTEL_EXPORTER_OTLP_TRACES_INSECURE": "false", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+    assert over_grpc("c:4317", **own).url == "https://c:4317"
+
+
+@pytest.mark.parametrize("endpoint", ["grpc://c:4317", "http://c:4317/v1/traces", "https://c?a=b", "c:port", "unix:/c"])
+def test_an_endpoint_that_is_none_of_grpcs_refuses_to_start(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_ENDPOINT"):
+        over_grpc(endpoint)
+
+
+def test_each_signal_has_its_protocol() -> None:
+    settings = from_environment(
+        {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://c:4317",
+        }
+    )
+    assert settings.traces.target == OtlpTarget("http://c:4318/v1/traces", "http/json")
+    assert settings.metrics.target == OtlpTarget("http://c:4317", "grpc")
 
 
 def test_sampler_resource_interval_and_temporality() -> None:

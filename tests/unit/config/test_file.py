@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from otel_ebpf.config.load import config_path, load
-from otel_ebpf.config.settings import Rule, Selection, Settings
+from otel_ebpf.config.settings import OtlpTarget, Rule, Selection, Settings
 from otel_ebpf.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -153,6 +153,37 @@ meter_provider:
     assert dict(settings.resource) == {"a": "1", "b": "3"}
 
 
+def test_exporters_over_grpc_and_in_json(tmp_path: Path) -> None:
+    settings = from_text(
+        tmp_path,
+        """
+file_format: "1.0"
+tracer_provider:
+  processors:
+    - batch:
+        exporter:
+          otlp_grpc:
+            endpoint: c:4317
+            headers: [{name: api-key, value: k}]
+            compression: gzip
+            timeout: 1500
+            tls: {ca_file: /ca.pem, insecure: true}
+meter_provider:
+  readers:
+    - periodic: {exporter: {otlp_grpc: {temporality_preference: delta}}}
+""",
+    )
+    assert settings.traces.target == OtlpTarget(
+        "http://c:4317", "grpc", (("api-key", "k"),), "gzip", timeout_s=1.5, ca_file="/ca.pem"
+    )
+    assert settings.metrics.target == OtlpTarget("http://localhost:4317", "grpc")
+    assert settings.metrics.temporality == "delta"
+    batch = 'file_format: "1.0"\ntracer_provider: {processors: [{batch: {exporter: {%s}}}]}\n'
+    assert from_text(tmp_path, batch % "otlp_grpc: ").traces.target == OtlpTarget("http://localhost:4317", "grpc")
+    in_json = OtlpTarget("http://localhost:4318/v1/traces", "http/json")
+    assert from_text(tmp_path, batch % "otlp_http: {encoding: json}").traces.target == in_json
+
+
 def test_disabled_sends_nothing(tmp_path: Path) -> None:
     text = DEFAULT.read_text() + "\ndisabled: true\n"
     settings = from_text(tmp_path, text)
@@ -201,8 +232,16 @@ OURS = 'file_format: "1.0"\ndistribution:\n  otel_ebpf:\n'
             "config.yaml:2: tracer_provder: unknown key; did you mean tracer_pro",
         ),
         (
-            'file_format: "1.0"\nmeter_provider:\n  readers:\n  - periodic: {exporter: {otlp_grpc: }}\n',
-            "config.yaml:4: meter_provider.readers[0].periodic.exporter.otlp_grpc: unknown key; did you mean otlp_http",
+            'file_format: "1.0"\nmeter_provider:\n  readers:\n  - periodic: {exporter: {otlp_htp: }}\n',
+            "config.yaml:4: meter_provider.readers[0].periodic.exporter.otlp_htp: unknown key; did you mean otlp_http",
+        ),
+        (
+            'file_format: "1.0"\nmeter_provider:\n  readers:\n  - periodic: {exporter: {otlp_grpc: , otlp_http: }}\n',
+            "config.yaml:4: meter_provider.readers[0].periodic.exporter: one exporter, not several",
+        ),
+        (
+            'file_format: "1.0"\nmeter_provider:\n  readers:\n  - periodic: {exporter: {otlp_grpc: {endpoint: "a b://"}}}\n',
+            "config.yaml:4: meter_provider.readers[0].periodic.exporter.otlp_grpc.endpoint: 'a b://' is not a URL",
         ),
         ('file_format: "1.0"\na: [1\n', "config.yaml:3: expected ',' or ']'"),
         ('file_format: "1.0"\nlog_level: info\nlog_level: warn\n', "config.yaml:3: log_level is there twice"),

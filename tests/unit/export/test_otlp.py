@@ -17,15 +17,16 @@ from tests.unit.backend import Answer, running_backend
 from otel_ebpf.config.settings import OtlpTarget
 from otel_ebpf.errors import ConfigError, ExportError, TemporaryExportError
 from otel_ebpf.export.body import Body
-from otel_ebpf.export.otlp import OtlpClient, RetryPolicy, rejected_points, rejected_spans
+from otel_ebpf.export.otlp import OtlpClient, RetryPolicy
 from otel_ebpf.export.sender import Delivery, Parcel, Sender
+from otel_ebpf.export.transport import METRICS, TRACES
 
 QUICK = RetryPolicy(first_s=0.01, longest_s=0.02, give_up_s=0.5)
 
 
 def client(url: str, policy: RetryPolicy = QUICK, hurry: threading.Event | None = None, **target: object) -> OtlpClient:
     where = OtlpTarget(f"{url}/v1/traces", **target)  # type: ignore[arg-type]
-    return OtlpClient(where, rejected_spans, hurry or threading.Event(), policy)
+    return OtlpClient(where, TRACES, hurry or threading.Event(), policy)
 
 
 def test_what_is_sent_arrives_over_one_connection_with_its_headers() -> None:
@@ -108,7 +109,10 @@ def test_partial_success_is_counted_and_told(caplog: pytest.LogCaptureFixture) -
 
 def test_partial_success_of_metrics() -> None:
     partial = metrics.ExportMetricsPartialSuccess(rejected_data_points=3)
-    assert rejected_points(metrics.ExportMetricsServiceResponse(partial_success=partial).SerializeToString()) == (3, "")
+    body = metrics.ExportMetricsServiceResponse(partial_success=partial).SerializeToString()
+    with running_backend(Answer(body=body)) as backend:
+        where = OtlpTarget(f"{backend.url}/v1/metrics")
+        assert OtlpClient(where, METRICS, threading.Event(), QUICK).send(Body.of(b"x")) == 3
 
 
 def test_an_answer_that_is_no_protobuf_is_success_all_the_same() -> None:

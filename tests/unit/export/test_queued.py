@@ -15,16 +15,17 @@ from tests.unit.backend import Answer, Backend, running_backend
 from otel_ebpf.config.settings import OtlpTarget
 from otel_ebpf.export.body import Body
 from otel_ebpf.export.diskqueue import DiskQueue
-from otel_ebpf.export.otlp import OtlpClient, RetryPolicy, rejected_spans
+from otel_ebpf.export.otlp import OtlpClient, RetryPolicy
 from otel_ebpf.export.queued import QueuedSender
 from otel_ebpf.export.sender import Delivery, Parcel
+from otel_ebpf.export.transport import TRACES
 
 QUICK = RetryPolicy(first_s=0.01, longest_s=0.02, give_up_s=0.1)
 
 
 def sender(folder: Path, url: str, policy: RetryPolicy = QUICK, **limits: float) -> QueuedSender:
     hurry = threading.Event()
-    client = OtlpClient(OtlpTarget(f"{url}/v1/traces", timeout_s=1), rejected_spans, hurry, policy)
+    client = OtlpClient(OtlpTarget(f"{url}/v1/traces", timeout_s=1), TRACES, hurry, policy)
     queue = DiskQueue(folder, "traces", int(limits.get("max_bytes", 64 << 20)), limits.get("max_age_s", 3600))
     return QueuedSender("spans", client, hurry, queue)
 
