@@ -4,11 +4,17 @@ import base64
 import json
 import ssl
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
 from otel_ebpf.config.settings import Compression, OtlpTarget, Protocol
 from otel_ebpf.export.body import Body
@@ -23,6 +29,8 @@ from tests.testbed.collector import Collector, collector
 from tests.testbed.process import eventually
 from tests.testbed.servers import Server
 from tests.testbed.telemetry import CLIENT, SERVER
+from tests.unit import backend as over_http
+from tests.unit import grpc_backend as over_grpc
 
 PROTOCOLS: tuple[Protocol, ...] = ("http/protobuf", "http/json", "grpc")
 SIGNALS = {"traces": TRACES, "metrics": METRICS}
@@ -32,7 +40,9 @@ def endpoint(backend: Collector, protocol: Protocol) -> str:
     return backend.grpc_endpoint if protocol == "grpc" else backend.http_endpoint
 
 
-def run(backend: Collector, fence: agents.Fence, server: Server, protocol: Protocol, **variables: str) -> Any:
+def run(
+    backend: Collector, fence: agents.Fence, server: Server, protocol: Protocol, **variables: str
+) -> AbstractContextManager[agents.Agent]:
     """An agent that watches `server` and sends to `backend`."""
     env = {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol, **variables}
     return agents.running(backend, fence, "--port", str(server.port), env=env, endpoint=endpoint(backend, protocol))
@@ -142,6 +152,47 @@ def test_certificates_are_replaced_while_both_sides_run(
         assert agent.end() == 0
         assert agent.summary()["spans_exported"] == 80
         assert "lost" not in agent.program.stderr
+
+
+def refusals(protocol: Protocol) -> AbstractContextManager[over_http.Backend | over_grpc.Backend]:
+    """A backend that takes all but three, then refuses, then is busy; and takes everything from then on."""
+    partial = ExportTracePartialSuccess(rejected_spans=3, error_message="too old")
+    answer = ExportTraceServiceResponse(partial_success=partial)
+    if protocol == "grpc":
+        return over_grpc.running_backend(
+            over_grpc.Answer(body=answer.SerializeToString()),
+            over_grpc.Answer(grpc.StatusCode.RESOURCE_EXHAUSTED, "full"),
+            over_grpc.Answer(grpc.StatusCode.UNAVAILABLE, retry_after_s=1),
+        )
+    text = json_format.MessageToJson(answer).encode() if protocol == "http/json" else answer.SerializeToString()
+    return over_http.running_backend(
+        over_http.Answer(body=text), over_http.Answer(400, b"full"), over_http.Answer(503, headers={"Retry-After": "1"})
+    )
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_a_backend_does_not_take_is_in_the_books(
+    protocol: Protocol, serve: Serve, fence: agents.Fence, tag: str
+) -> None:
+    server = serve("go")
+    with collector() as unused, refusals(protocol) as backend:
+        env = {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_METRICS_EXPORTER": "none"}
+        options = ("--port", str(server.port))
+        with agents.running(unused, fence, *options, env=env, endpoint=backend.url) as agent:
+            while backend.answers:
+                left = len(backend.answers)
+                ask(server, tag)
+                eventually(lambda: len(backend.answers) < left, "an answer is given", 10)  # noqa: B023 - used at once
+            busy = backend.received
+            eventually(lambda: backend.received > busy, "it tries again", 15)
+            assert agent.end() == 0
+            books, said = agent.summary(), agent.program.stderr
+    assert books["requests_seen"] == books["spans_exported"] + sum(books["spans_dropped"].values())
+    assert books["spans_dropped"]["rejected"] == 3
+    assert books["spans_dropped"]["export_failed"] > 0
+    assert books["spans_exported"] > 0
+    assert "too old" in said
+    assert "full" in said
 
 
 def request_of(document: dict[str, Any], signal: Signal) -> bytes:

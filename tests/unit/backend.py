@@ -42,6 +42,11 @@ class Backend:
     requests: list[Request] = field(default_factory=list)
     answers: deque[Answer] = field(default_factory=deque)
 
+    @property
+    def received(self) -> int:
+        """How many requests have come."""
+        return len(self.requests)
+
     def traces(self) -> list[ExportTraceServiceRequest]:
         return [ExportTraceServiceRequest.FromString(r.body) for r in self.requests if r.path == "/v1/traces"]
 

@@ -42,6 +42,11 @@ class Backend:
     answers: deque[Answer] = field(default_factory=deque)
 
     @property
+    def received(self) -> int:
+        """How many requests have come."""
+        return len(self.calls)
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 

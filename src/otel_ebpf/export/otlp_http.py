@@ -4,6 +4,7 @@ Source: OTLP specification 1.x, "OTLP/HTTP". 429, 502, 503, 504 and a failed con
 but 2xx is final. A proxy that http_proxy or https_proxy names is used, but for what no_proxy lists.
 """
 
+import contextlib
 import time
 from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
@@ -21,6 +22,7 @@ from otel_ebpf.export.credentials import Credentials
 from otel_ebpf.export.transport import MAX_ANSWER_BYTES, USER_AGENT, Signal, printable
 
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
+_PROTOBUF: Final = "application/x-protobuf"
 
 
 class HttpTransport:
@@ -42,7 +44,7 @@ class HttpTransport:
             "User-Agent": USER_AGENT,
             **(urllib3.make_headers(basic_auth=target.credentials) if target.credentials else {}),
             **dict(target.headers),
-            "Content-Type": "application/json" if self._json else "application/x-protobuf",
+            "Content-Type": "application/json" if self._json else _PROTOBUF,
         }
         if target.compression != "none":
             self._headers["Content-Encoding"] = target.compression
@@ -92,8 +94,7 @@ class HttpTransport:
                 f"{shown_url}: HTTP {answer.status}", _retry_after_s(answer.headers.get("Retry-After", ""))
             )
         if not 200 <= answer.status < 300:
-            text = content[:200].decode("utf-8", "backslashreplace")
-            raise ExportError(f"{shown_url}: HTTP {answer.status}{printable(text)}")
+            raise ExportError(f"{shown_url}: HTTP {answer.status}{printable(_words(answer, content))}")
         if self._json:
             return otlp_json.decode(content, self._signal.response)
         try:
@@ -119,6 +120,16 @@ def _proxy(url: str) -> urllib3.util.Url | None:
 def _reason(error: urllib3.exceptions.HTTPError) -> str:
     """urllib3 wraps what happened in its own objects' names."""
     return str(error).rpartition(">: ")[2] or type(error).__name__
+
+
+def _words(answer: urllib3.BaseHTTPResponse, content: bytes) -> str:
+    """What a refusal says: a google.rpc.Status, if it is OTLP's in protobuf, else text."""
+    if answer.headers.get("Content-Type", "").startswith(_PROTOBUF):
+        from google.rpc import status_pb2  # noqa: PLC0415 - for refusals alone
+
+        with contextlib.suppress(DecodeError):
+            return str(status_pb2.Status.FromString(content).message)
+    return content[:200].decode("utf-8", "backslashreplace")
 
 
 def _retry_after_s(text: str) -> float:

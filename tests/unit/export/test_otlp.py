@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from google.rpc import status_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace
 from tests.unit.backend import Answer, running_backend
@@ -64,6 +65,17 @@ def test_any_other_refusal_is_final(status: int) -> None:
         with pytest.raises(ExportError, match=f"HTTP {status} because"):
             client(backend.url).send(Body.of(b"x"))
         assert len(backend.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(status_pb2.Status(code=3, message="no such tenant").SerializeToString(), " no such tenant"), (b"\xff\0", "")],
+)
+def test_what_a_refusal_says_in_protobuf_is_told(body: bytes, said: str) -> None:
+    with running_backend(Answer(400, body, {"Content-Type": "application/x-protobuf"})) as backend:
+        with pytest.raises(ExportError) as refused:
+            client(backend.url).send(Body.of(b"x"))
+        assert str(refused.value) == f"{backend.url}/v1/traces: HTTP 400{said}"
 
 
 def test_a_connection_that_the_backend_closed_is_opened_again() -> None:
