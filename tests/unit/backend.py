@@ -2,6 +2,7 @@
 
 import gzip
 import ssl
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from typing import Any
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 @dataclass
@@ -99,6 +105,8 @@ def running_backend(*answers: Answer, tls: ssl.SSLContext | None = None, port: i
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
+            if self.headers.get("Content-Encoding") == "zstd":
+                body = zstd.decompress(body)
             headers = {name.lower(): value for name, value in self.headers.items()}
             backend.requests.append(Request(self.path, headers, body, self.client_address))
             answer = backend.answers.popleft() if backend.answers else Answer()

@@ -14,6 +14,7 @@ from otel_ebpf.config import values
 from otel_ebpf.config.settings import (
     LEAST_QUEUE_BYTES,
     Compression,
+    GrpcCompression,
     Metrics,
     OtlpTarget,
     Protocol,
@@ -180,11 +181,12 @@ def _target(env: Environment, signal: Literal["traces", "metrics"]) -> OtlpTarge
             url = values.parse_endpoint(own) if own else values.signal_url(base or DEFAULT_ENDPOINT, signal)
     except ValueError as error:
         raise ConfigError(f"{own_name if own else base_name}: {error}") from error
+    compressions = get_args(GrpcCompression if protocol == "grpc" else Compression)
     return OtlpTarget(
         url=url,
         protocol=cast("Protocol", protocol),
         headers=env.pairs(*names("HEADERS")),
-        compression=env.name(names("COMPRESSION"), cast("tuple[Compression, ...]", get_args(Compression)), "none"),
+        compression=env.name(names("COMPRESSION"), cast("tuple[Compression, ...]", compressions), "none"),
         timeout_s=env.number(names("TIMEOUT"), 10_000.0, low=1.0) / 1000,
         ca_file=env.text(*names("CERTIFICATE")),
         client_certificate_file=env.text(*names("CLIENT_CERTIFICATE")),

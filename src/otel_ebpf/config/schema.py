@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from otel_ebpf.config import values
-from otel_ebpf.config.settings import LEAST_QUEUE_BYTES, Compression
+from otel_ebpf.config.settings import LEAST_QUEUE_BYTES, Compression, GrpcCompression
 from otel_ebpf.model import PortRange
 
 Unused = Annotated[Any, "unused"]
@@ -138,7 +138,6 @@ class HeaderModel(Model):
 class OtlpModel(Model):
     headers: list[HeaderModel] | None = None
     headers_list: str | None = None
-    compression: Compression | None = None
     timeout: Count | None = None  # milliseconds
     max_request_size: Unused = None
     max_response_size: Unused = None
@@ -147,12 +146,14 @@ class OtlpModel(Model):
 class OtlpHttpModel(OtlpModel):
     endpoint: Endpoint | None = None
     tls: TlsModel | None = None
+    compression: Compression | None = None
     encoding: Literal["protobuf", "json"] | None = None
 
 
 class OtlpGrpcModel(OtlpModel):
     endpoint: Text | None = None
     tls: GrpcTlsModel | None = None
+    compression: GrpcCompression | None = None
 
 
 class MetricPreferences(Model):

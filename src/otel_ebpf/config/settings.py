@@ -15,7 +15,8 @@ Sampler = Literal[
     "parentbased_traceidratio",
 ]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
-Compression = Literal["none", "gzip"]
+Compression = Literal["none", "gzip", "zstd"]
+GrpcCompression = Literal["none", "gzip"]  # what grpcio can
 Protocol = Literal["http/protobuf", "http/json", "grpc"]
 
 # A request may have some two megabytes.

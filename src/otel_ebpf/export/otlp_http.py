@@ -6,7 +6,7 @@ but 2xx is final. A proxy that http_proxy or https_proxy names is used, but for 
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
 from typing import Final, cast
 from urllib.request import getproxies, proxy_bypass
@@ -32,6 +32,7 @@ class HttpTransport:
         self._target = target
         self._signal = signal
         self._json = target.protocol == "http/json"
+        self._pack = _packer(target)
         self._credentials = Credentials(target) if target.encrypted else None
         try:
             # Credentials go into a header: a proxy would see them in the URL.
@@ -64,7 +65,7 @@ class HttpTransport:
         """See Transport. Protobuf stays as it is, in its parts."""
         if self._json:
             body = Body.of(otlp_json.encode(self._signal.request.FromString(b"".join(body.parts))))
-        return body.gzipped() if self._target.compression == "gzip" else body
+        return self._pack(body)
 
     def attempt(self, body: Body) -> Message | None:
         """See Transport."""
@@ -105,6 +106,18 @@ class HttpTransport:
     def close(self) -> None:
         """See Transport."""
         self._manager.clear()
+
+
+def _packer(target: OtlpTarget) -> Callable[[Body], Body]:
+    if target.compression == "zstd":
+        try:
+            from otel_ebpf.export.zstd import packed  # noqa: PLC0415 - it may be missing
+        except ImportError as error:
+            raise ConfigError(
+                f"zstd for {target.shown_url}: Python lacks it before 3.14", "pip install backports.zstd, or use gzip"
+            ) from error
+        return packed
+    return Body.gzipped if target.compression == "gzip" else lambda body: body
 
 
 def _proxy(url: str) -> urllib3.util.Url | None:

@@ -151,6 +151,13 @@ def test_grpcs_endpoint_gets_no_path_and_its_scheme_goes_before_insecure(
     assert over_grpc(endpoint, OTEL_EXPORTER_OTLP_INSECURE=insecure).url == url
 
 
+def test_zstd_is_none_of_grpcs_compressions(caplog: pytest.LogCaptureFixture) -> None:
+    assert over_grpc("http://c", OTEL_EXPORTER_OTLP_COMPRESSION="zstd").compression == "none"
+    assert "OTEL_EXPORTER_OTLP_COMPRESSION=zstd: not one of none, gzip; ignored" in caplog.text
+    over_http = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}
+    assert from_environment(over_http).traces.target == OtlpTarget("http://c/v1/traces", compression="zstd")
+
+
 def test_a_signals_own_insecure_goes_before_the_common_one() -> None:
     own = {"OTEL_EXPORTER_OTLP_TRACES_INSECURE": "false", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
     assert over_grpc("c:4317", **own).url == "https://c:4317"

@@ -4,6 +4,7 @@ import base64
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from email.utils import formatdate
@@ -44,10 +45,11 @@ def test_what_is_sent_arrives_over_one_connection_with_its_headers() -> None:
         assert not any("transfer-encoding" in request.headers for request in backend.requests)
 
 
-def test_gzip() -> None:
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_compression(compression: str) -> None:
     with running_backend() as backend:
-        client(backend.url, compression="gzip").send(Body.of(b"x" * 9_000, b"y" * 1_000))
-        assert backend.requests[0].headers["content-encoding"] == "gzip"
+        client(backend.url, compression=compression).send(Body.of(b"x" * 9_000, memoryview(b"y" * 1_000)))
+        assert backend.requests[0].headers["content-encoding"] == compression
         assert int(backend.requests[0].headers["content-length"]) < 200
         assert backend.requests[0].body == b"x" * 9_000 + b"y" * 1_000
 
@@ -139,6 +141,13 @@ def test_in_a_hurry_there_is_one_attempt_and_no_waiting() -> None:
         with pytest.raises(TemporaryExportError):
             client(backend.url, RetryPolicy(), hurry).send(Body.of(b"x"))
         assert len(backend.requests) == 1
+
+
+def test_zstd_that_is_not_there_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "otel_ebpf.export.zstd", None)
+    with pytest.raises(ConfigError, match="zstd for http://c/v1/traces") as refused:
+        client("http://c", compression="zstd")
+    assert "use gzip" in refused.value.hint
 
 
 def test_certificates_that_are_not_there_refuse_to_start() -> None:
