@@ -6,13 +6,10 @@ https_proxy, http_proxy and no_proxy, in this order.
 """
 
 import re
-import ssl
-from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import grpc
-import urllib3
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
@@ -20,7 +17,7 @@ from otel_ebpf.config.settings import OtlpTarget
 from otel_ebpf.errors import ConfigError, ExportError, TemporaryExportError
 from otel_ebpf.export.body import Body
 from otel_ebpf.export.credentials import Credentials
-from otel_ebpf.export.transport import MAX_ANSWER_BYTES, USER_AGENT, Signal, printable
+from otel_ebpf.export.transport import MAX_ANSWER_BYTES, USER_AGENT, Signal, printable, request_headers
 
 _RETRYABLE: Final = frozenset(
     {
@@ -61,7 +58,10 @@ class GrpcTransport:
         parts = urlsplit(self._target.url)
         address = parts.netloc.rpartition("@")[2]
         if self._credentials:
-            self._channel = grpc.secure_channel(address, _channel_credentials(self._target), _OPTIONS)
+            pem = self._credentials.pem
+            self._channel = grpc.secure_channel(
+                address, grpc.ssl_channel_credentials(pem.authorities, pem.key, pem.certificate), _OPTIONS
+            )
         else:
             self._channel = grpc.insecure_channel(address, _OPTIONS)
         # Without serialisers bytes go through as they are.
@@ -110,30 +110,12 @@ class GrpcTransport:
 
 
 def _metadata(target: OtlpTarget) -> tuple[tuple[str, str], ...]:
-    """Headers as gRPC has them: names in lower case. What it would refuse with each call refuses to start."""
-    basic = urllib3.make_headers(basic_auth=target.credentials) if target.credentials else {}
-    headers = {name.lower(): value for name, value in (*basic.items(), *target.headers)}
-    for name, value in headers.items():
-        if not _METADATA_KEY.fullmatch(name) or name.endswith("-bin") or not (value.isascii() and value.isprintable()):
-            raise ConfigError(f"header {name!r} for {target.shown_url}: not a header that gRPC can carry")
-    return tuple(headers.items())
-
-
-def _channel_credentials(target: OtlpTarget) -> Any:
-    """Of files that `Credentials` has found to be good."""
-
-    def content(name: str) -> bytes | None:
-        return Path(name).read_bytes() if name else None
-
-    # The machine's authorities, as over HTTP, where they are in one file; else those that grpcio brings.
-    authorities = target.ca_file or ssl.get_default_verify_paths().cafile or ""
-    return grpc.ssl_channel_credentials(
-        root_certificates=content(authorities),
-        private_key=content(
-            target.client_certificate_file and (target.client_key_file or target.client_certificate_file)
-        ),
-        certificate_chain=content(target.client_certificate_file),
-    )
+    """Headers as gRPC has them: names in lower case, and none for binary values."""
+    metadata = {name.lower(): value for name, value in request_headers(target).items()}
+    for name in metadata:
+        if not _METADATA_KEY.fullmatch(name) or name.endswith("-bin"):
+            raise ConfigError(f"header {name!r} for {target.shown_url}: gRPC has none of this name")
+    return tuple(metadata.items())
 
 
 def _retry_delay_s(call: Any) -> float | None:

@@ -19,7 +19,7 @@ from otel_ebpf.errors import ConfigError, ExportError, TemporaryExportError
 from otel_ebpf.export import otlp_json
 from otel_ebpf.export.body import Body
 from otel_ebpf.export.credentials import Credentials
-from otel_ebpf.export.transport import MAX_ANSWER_BYTES, USER_AGENT, Signal, printable
+from otel_ebpf.export.transport import MAX_ANSWER_BYTES, USER_AGENT, Signal, printable, request_headers
 
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
 _PROTOBUF: Final = "application/x-protobuf"
@@ -43,8 +43,7 @@ class HttpTransport:
         self._timeout = urllib3.Timeout(total=target.timeout_s)
         self._headers = {
             "User-Agent": USER_AGENT,
-            **(urllib3.make_headers(basic_auth=target.credentials) if target.credentials else {}),
-            **dict(target.headers),
+            **request_headers(target),
             "Content-Type": "application/json" if self._json else _PROTOBUF,
         }
         if target.compression != "none":

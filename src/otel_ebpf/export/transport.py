@@ -1,17 +1,22 @@
 """What all ways of OTLP have in common: what a signal is to them, and what a way has to do."""
 
+import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import urllib3
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace
 
 from otel_ebpf import __version__
+from otel_ebpf.config.settings import OtlpTarget
+from otel_ebpf.errors import ConfigError
 from otel_ebpf.export.body import Body
 
 USER_AGENT: Final = f"otel-ebpf/{__version__}"
 MAX_ANSWER_BYTES: Final = 64 << 10
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,16 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Ends the connection."""
+
+
+def request_headers(target: OtlpTarget) -> dict[str, str]:
+    """The URL's user and password, and the headers that are set. What would be refused each time refuses to start."""
+    basic = urllib3.make_headers(basic_auth=target.credentials) if target.credentials else {}
+    for name, value in target.headers:
+        if not _HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            # The value may be secret.
+            raise ConfigError(f"header {name!r} for {target.shown_url}: its name or its value is not one of HTTP's")
+    return {**basic, **dict(target.headers)}
 
 
 def printable(text: str) -> str:

@@ -143,6 +143,16 @@ def test_in_a_hurry_there_is_one_attempt_and_no_waiting() -> None:
         assert len(backend.requests) == 1
 
 
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize(
+    "header", [("a b", "s3cret"), ("", "s3cret"), ("x", "s3cret\n"), ("x", "s3crät"), ("x", "\0s3cret")]
+)
+def test_what_cannot_be_a_header_refuses_to_start(protocol: str, header: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match="not one of HTTP's") as refused:
+        client("http://127.0.0.1:1", protocol=protocol, headers=(header,))
+    assert "s3c" not in str(refused.value)
+
+
 def test_zstd_that_is_not_there_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "otel_ebpf.export.zstd", None)
     with pytest.raises(ConfigError, match="zstd for http://c/v1/traces") as refused:

@@ -150,10 +150,10 @@ def test_nobody_there_is_given_up_after_a_while_and_found_once_it_is_there() -> 
         assert [call.body for call in backend.calls] == [b"y"]
 
 
-@pytest.mark.parametrize("header", [("a b", "x"), ("", "x"), ("x-bin", "x"), ("x", "a\nb"), ("x", "ä")])
-def test_headers_that_grpc_cannot_carry_refuse_to_start(header: tuple[str, str]) -> None:
-    with pytest.raises(ConfigError, match="not a header that gRPC can carry"):
-        client("http://127.0.0.1:1", headers=(header,))
+@pytest.mark.parametrize("name", ["x-bin", "X-Bin", "a*b"])
+def test_headers_that_grpc_cannot_carry_refuse_to_start(name: str) -> None:
+    with pytest.raises(ConfigError, match="gRPC has none of this name"):
+        client("http://127.0.0.1:1", headers=((name, "x"),))
 
 
 def test_a_password_in_the_url_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:

@@ -103,6 +103,25 @@ def test_both_sides_want_to_see_whom_they_trust(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_without_authorities_of_its_own_it_trusts_the_machines(
+    protocol: Protocol,
+    authorities: tuple[Pair, Pair],
+    issued: tuple[tuple[Pair, Pair], tuple[Pair, Pair]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (old, new), ((server, mine), _) = authorities, issued
+    port = free_port()
+    shown: dict[str, Any] = {"client_certificate_file": str(mine.certificate), "client_key_file": str(mine.key)}
+    with backend(protocol, server, old, port) as connections:
+        monkeypatch.setenv("SSL_CERT_FILE", str(new.certificate))
+        with pytest.raises(TemporaryExportError):
+            client(protocol, port, QUICK, **shown).send(BODY)
+        monkeypatch.setenv("SSL_CERT_FILE", str(old.certificate))
+        assert client(protocol, port, **shown).send(BODY) == 0
+    assert len(connections) == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_files_that_are_replaced_are_read_anew(
     protocol: Protocol,
     authorities: tuple[Pair, Pair],
