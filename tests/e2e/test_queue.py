@@ -137,6 +137,7 @@ def test_a_collector_that_is_killed_and_comes_back_misses_nothing(
         eventually(lambda: len(backend.spans(tag)) == 2 * (asked + 5), "all arrives", 15)
         assert away > 10_000, "that was no load"
         assert grown < 12 << 10, f"{grown} kB more"
+        eventually(lambda: own(agent, "otel_ebpf.series.exported") > 0, "metrics tell of metrics that arrived", 20)
         assert agent.end() == 0
         spans = backend.spans(tag)
         assert Counter(span.kind for span in spans) == {SERVER: asked + 5, CLIENT: asked + 5}
