@@ -6,7 +6,7 @@ import the core, so they are described here by shape: mypy proves that the core'
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 AttributeValue = str | bool | int | float | Sequence[str]
 Attributes = Mapping[str, AttributeValue]
@@ -231,6 +231,43 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class PodContainer:
+    """A container of a pod: `ids` of its runs, the present one's first; `kind` as the pod's spec lists it."""
+
+    name: str
+    image: str
+    kind: Literal["container", "init", "ephemeral"] = "container"
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What is kept of a pod. `owner` is the controller's kind and name, "" where there is none.
+
+    Of labels and annotations only those are there that anybody asks for.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    start_time: str = ""  # RFC 3339
+    created_unix_s: int = 0
+    owner: tuple[str, str] = ("", "")
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    containers: tuple[PodContainer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What Kubernetes says of a process: None where the API server has not told it (yet)."""
+
+    pod: Pod
+    container: PodContainer | None = None
+    namespace_annotations: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessInfo:
     """What is known of a process: what selection looks at, and its resource. "" stands for not known."""
 
@@ -241,6 +278,8 @@ class ProcessInfo:
     cgroups: tuple[str, ...]  # paths, without duplicates: v2's first
     service_name: str
     resource: Resource
+    container_id: str = ""
+    pod_uid: str = ""  # as the node has it: of a static pod the hash of its manifest
 
 
 @dataclass(frozen=True, slots=True)

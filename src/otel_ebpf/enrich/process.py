@@ -74,6 +74,7 @@ class Enricher:
         cgroups = container.cgroup_paths(files.cgroup)
         if not cgroups and (path := self._cgroup_ids.path(process.cgroup_id)):
             cgroups = (path,)
+        place = container.container_of(cgroups)
         own = _own_attributes(files.environ)
         service_name = str(own.get(semconv.SERVICE_NAME) or program.name or f"pid-{process.tgid}")
 
@@ -98,7 +99,8 @@ class Enricher:
             semconv.PROCESS_COMMAND_ARGS: args if self._command_args else (),
             semconv.PROCESS_RUNTIME_NAME: program.runtime,
             semconv.TELEMETRY_SDK_LANGUAGE: program.language,
-            semconv.CONTAINER_ID: container.container_id(cgroups),
+            semconv.CONTAINER_ID: place.id,
+            semconv.K8S_POD_UID: place.pod_uid,
         }
         attributes.update({key: value for key, value in known.items() if value})
         attributes.update(self._base)
@@ -110,6 +112,8 @@ class Enricher:
             executable_path=files.executable,
             executable_name=executable_name,
             cgroups=cgroups,
+            container_id=place.id,
+            pod_uid=place.pod_uid,
             service_name=service_name,
             resource=encode_resource(attributes),
         )
