@@ -6,6 +6,7 @@ AgentError               1   anything else
 │   └── PermissionDenied 3   it could, but not for this user
 ├── OutputError          5   standard output can't be written (disk full)
 │   └── OutputClosed     0   its reader went away, as `head` does: not an error of ours
+├── ClusterError         -   the Kubernetes API server is out of reach or refused; the agent goes on and asks again
 └── ExportError          -   a request to the backend failed for good; counted, never ends the agent
     └── TemporaryExportError   ... or may yet succeed; retried
 """
@@ -51,6 +52,17 @@ class OutputClosed(OutputError):
     """Nobody reads standard output any more."""
 
     exit_code: ClassVar[int] = 0
+
+
+class ClusterError(AgentError):
+    """The Kubernetes API server could not be asked. `status` is HTTP's, 0 where there was none.
+
+    410: what was asked for is so old that it is not kept; only a new list helps.
+    """
+
+    def __init__(self, message: str, status: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.status = status
 
 
 class ExportError(AgentError):

@@ -2,7 +2,7 @@
 
 import time
 
-from tests.testbed import brokers, collector, grpc, postgresql, servers
+from tests.testbed import brokers, collector, grpc, kube, postgresql, servers
 
 for what, build in (
     ("Go application", servers.go_app),
@@ -15,6 +15,7 @@ for what, build in (
     ("Java client of PostgreSQL", postgresql.APPLICATIONS["jdbc"]),
     ("Rust application", servers.rust_app),
     ("OpenTelemetry Collector", collector.program_path),
+    ("Kubernetes API server", kube.program_path),
 ):
     begin = time.monotonic()
     build()
