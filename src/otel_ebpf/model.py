@@ -280,6 +280,9 @@ class ProcessInfo:
     resource: Resource
     container_id: str = ""
     pod_uid: str = ""  # as the node has it: of a static pod the hash of its manifest
+    own: Attributes = field(default_factory=dict)  # what the process says of itself
+    bare: Attributes = field(default_factory=dict)  # the resource's attributes without what Kubernetes says
+    workload: Workload | None = None
 
 
 @dataclass(frozen=True, slots=True)

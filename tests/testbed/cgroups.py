@@ -17,7 +17,9 @@ def cgroup(name: str, pid: int) -> Iterator[str]:
     line = next(line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line.startswith("0::"))
     before = root / line[3:].lstrip("/") / "cgroup.procs"
     folder = root / name
-    folder.mkdir()
+    outer = [above for above in reversed(folder.parents) if above.is_relative_to(root) and not above.exists()]
+    for above in (*outer, folder):
+        above.mkdir()
     (folder / "cgroup.procs").write_text(str(pid))
     try:
         yield f"/{name}"
@@ -30,3 +32,5 @@ def cgroup(name: str, pid: int) -> Iterator[str]:
             return not folder.exists()
 
         eventually(removed, f"{folder} is empty and can go", 5)
+        for above in reversed(outer):
+            above.rmdir()

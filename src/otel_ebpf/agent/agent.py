@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from otel_ebpf import __version__, semconv
+from otel_ebpf.agent.kubernetes import Counter, Kubernetes
 from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.agent.watch import Watch, selects
 from otel_ebpf.capture.session import Core
@@ -214,10 +215,10 @@ class _Metrics:
             self.sender.submit(Parcel(len(part), self._series_encoder(resources, part, ended)))
             ended = []
 
-    def tell(self, accounting: Accounting, spans: Delivery | None) -> None:
+    def tell(self, accounting: Accounting, spans: Delivery | None, more: Sequence[Counter] = ()) -> None:
         """Queues the agent's own counters; `spans`: the state of their queue, if there are any."""
         if self.sender:
-            self.sender.submit(Parcel(1, self._own_encoder(accounting, spans, self.sender.delivery())))
+            self.sender.submit(Parcel(1, self._own_encoder(accounting, spans, self.sender.delivery(), more)))
 
     def _series_encoder(self, resources: dict[int, bytes], part: "_Part", ended: Sequence[int]) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
@@ -231,12 +232,14 @@ class _Metrics:
 
         return encode
 
-    def _own_encoder(self, accounting: Accounting, spans: Delivery | None, points: Delivery) -> Callable[[], Body]:
+    def _own_encoder(
+        self, accounting: Accounting, spans: Delivery | None, points: Delivery, more: Sequence[Counter]
+    ) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
 
         def encode() -> Body:
             request = self._encoder.request({}, (), (), now_unix_ns)
-            counters, levels = own_counters(accounting, spans, points), own_levels(spans, points)
+            counters, levels = [*own_counters(accounting, spans, points), *more], own_levels(spans, points)
             add_counters(request, self._own, counters, self._start_unix_ns, now_unix_ns, levels=levels)
             return Body.of(request.SerializeToString())
 
@@ -285,17 +288,21 @@ class Agent:
         format_line: Formatter,
         reload: Callable[[], Selection] | None = None,
         queues: Queues | None = None,
+        kubernetes: Kubernetes | None = None,
     ) -> None:
         self._settings = settings
         self._queues = queues
+        self._kubernetes = kubernetes
         self._core = core
         self._output = output
         self._reload = reload
         self._started_s = time.monotonic()
-        enricher = Enricher(dict(settings.resource), command_args=settings.command_args)
+        base = {**(kubernetes.base if kubernetes else {}), **dict(settings.resource)}
+        enricher = Enricher(base, command_args=settings.command_args)
         own = enricher.agent_resource(os.getpid())
-        self._tls = TlsProbes(core, selects(settings.selection)) if settings.capture.tls else None
-        self._watch = Watch(core, enricher, settings.selection, self._tls)
+        selected = selects(settings.selection, kubernetes.prefix if kubernetes else None)
+        self._tls = TlsProbes(core, selected) if settings.capture.tls else None
+        self._watch = Watch(core, enricher, settings.selection, self._tls, kubernetes)
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
         self._traces = self._open_traces(encode_traces)
         self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded)
@@ -322,6 +329,8 @@ class Agent:
         """Works until `control` says stop. Raises OutputError after everything else has been brought to its end."""
         try:
             broken: OutputError | None = None
+            if self._kubernetes:
+                self._kubernetes.start()
             try:
                 while not control.stop and time.monotonic() < control.end_at_s:
                     self._tick(control)
@@ -329,6 +338,8 @@ class Agent:
                 broken = error
             summary = self._finish()
         finally:
+            if self._kubernetes:
+                self._kubernetes.close()
             if self._tls:
                 self._tls.close()
             self._core.close()
@@ -358,7 +369,7 @@ class Agent:
             self._traces.move(spans, spans_bytes)
         if self._metrics.due():
             self._metrics.read()
-            self._metrics.tell(*self._accounting(self._core.counters()))
+            self._metrics.tell(*self._accounting(self._core.counters()), self._cluster_counters())
         for key in self._core.take_exits():
             self._metrics.ended(key)
             self._watch.ended(key, now_s)
@@ -392,7 +403,7 @@ class Agent:
         if traces:
             traces.sender.close(_END_TRACES_S)
         accounting, delivery = self._accounting(counters, ended=True)
-        metrics.tell(accounting, delivery)
+        metrics.tell(accounting, delivery, self._cluster_counters())
         if metrics.sender:
             metrics.sender.close(_END_METRICS_S)
         if self._queues:
@@ -406,6 +417,9 @@ class Agent:
             programs=programs,
             series=metrics.sender.delivery() if metrics.sender else None,
         )
+
+    def _cluster_counters(self) -> Sequence[Counter]:
+        return tuple(self._kubernetes.counters()) if self._kubernetes else ()
 
     def _accounting(self, counters: dict[str, int], *, ended: bool = False) -> tuple[Accounting, Delivery | None]:
         """The core's books and the sender's, put together; and the sender's alone."""

@@ -16,6 +16,7 @@ from rich.color import ColorSystem
 from rich.console import Console
 
 from otel_ebpf.agent import Agent, Control
+from otel_ebpf.agent.kubernetes import Kubernetes, access
 from otel_ebpf.capture.session import encode_traces, open_session
 from otel_ebpf.config import values
 from otel_ebpf.config.load import config_path, load
@@ -169,14 +170,16 @@ def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Sele
     control = Control()
     _handle_signals(control, reloads=reload is not None)
     # The ports in the kernel can't change later, so they are for runs whose rules can't either.
-    ports = only_ports(settings.selection) if reload is None else None
-    rules = reload is not None or bool(settings.selection.include or settings.selection.exclude)
+    cluster = access(settings.kubernetes)
+    kubernetes = Kubernetes.of(settings.kubernetes, cluster) if cluster else None
+    ports = only_ports(settings.selection) if reload is None and kubernetes is None else None
+    rules = bool(reload or kubernetes or settings.selection.include or settings.selection.exclude)
     signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.target]
     # Before anything is attached: what is wrong with it refuses to start.
     queues = Queues(settings.queue, signals) if settings.queue.directory and signals else None
     core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules)
     output = Output(1)
-    log.info("%s", _announcement(settings, core.hooks))
+    log.info("%s", _announcement(settings, core.hooks, cluster.node if cluster else ""))
     if duration_s is not None:
         control.end_at_s = time.monotonic() + duration_s
     agent = Agent(
@@ -187,6 +190,7 @@ def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Sele
         format_line=format_line,
         reload=reload,
         queues=queues,
+        kubernetes=kubernetes,
     )
     summary = agent.run(control)
     output.write(summary.as_json() if as_json else summary.as_text(colours=colours is not None, width=width))
@@ -202,13 +206,16 @@ def _terminal() -> tuple[ColorSystem | None, int]:
     return colours, shutil.get_terminal_size().columns
 
 
-def _announcement(settings: Settings, hooks: str) -> str:
+def _announcement(settings: Settings, hooks: str, node: str) -> str:
     targets = [
         f"{name} to {target.shown_url}"
         for name, target in (("spans", settings.traces.target), ("metrics", settings.metrics.target))
         if target
     ]
     watched = "selected processes" if settings.selection.include or settings.selection.exclude else "every process"
+    if node:
+        also = "" if watched == "every process" else f" and {watched}"
+        watched = f"pods of node {node} that are annotated{also}"
     where = f"; {', '.join(targets)}" if targets else ""
     return f"watching {watched} (hooks: {hooks}){where}; Ctrl-C ends"
 

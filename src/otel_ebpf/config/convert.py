@@ -7,6 +7,7 @@ from otel_ebpf.config.environment import DEFAULT_ENDPOINT, DEFAULT_GRPC_ENDPOINT
 from otel_ebpf.config.settings import (
     Capture,
     Http,
+    Kubernetes,
     Metrics,
     OtlpTarget,
     Output,
@@ -45,6 +46,7 @@ def to_settings(file: schema.FileModel) -> Settings:
         queue=_queue(ours.queue or schema.QueueModel()),
         http=Http(**(ours.http or schema.HttpModel()).model_dump()),
         capture=Capture(tls=capture.tls, ring_bytes=capture.ring_bytes),
+        kubernetes=_kubernetes(ours.kubernetes or schema.KubernetesModel()),
         output=Output(**(ours.output or schema.OutputModel()).model_dump()),
         resource=_resource(file.resource),
         command_args=ours.command_args,
@@ -64,11 +66,28 @@ def _selection(model: schema.SelectionModel | None) -> Selection:
                 path = ("distribution", "otel_ebpf", "selection", key, index)
                 raise values.Misplaced(path, f"a rule needs at least one of {fields}")
             converted.append(
-                Rule(tuple(rule.executable), tuple(rule.port), tuple(rule.pid), tuple(rule.cgroup), tuple(rule.service))
+                Rule(
+                    executables=tuple(rule.executable),
+                    ports=tuple(rule.port),
+                    pids=tuple(rule.pid),
+                    cgroups=tuple(rule.cgroup),
+                    services=tuple(rule.service),
+                    namespaces=tuple(rule.namespace),
+                )
             )
         return tuple(converted)
 
     return Selection(rules(model.include, "include"), rules(model.exclude, "exclude"))
+
+
+def _kubernetes(model: schema.KubernetesModel) -> Kubernetes:
+    return Kubernetes(
+        enabled=None if model.enabled == "auto" else model.enabled,
+        node_name=model.node_name or "",
+        cluster_name=model.cluster_name or "",
+        kubeconfig=model.kubeconfig or "",
+        annotation_prefix=model.annotation_prefix,
+    )
 
 
 def _traces(file: schema.FileModel, ours: schema.OurModel, capture: schema.CaptureModel) -> Traces:

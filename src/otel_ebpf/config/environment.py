@@ -15,6 +15,7 @@ from otel_ebpf.config.settings import (
     LEAST_QUEUE_BYTES,
     Compression,
     GrpcCompression,
+    Kubernetes,
     Metrics,
     OtlpTarget,
     Protocol,
@@ -128,11 +129,21 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
             max_age_s=env.number(("OTEL_EBPF_QUEUE_MAX_AGE_SECONDS",), Queue().max_age_s, low=1.0),
         ),
         resource=_resource(env),
+        kubernetes=_kubernetes(env),
         log_level=_log_level(env),
     )
     if unknown := env.unknown():
         log.warning("set, but without a meaning here: %s", ", ".join(unknown))
     return settings
+
+
+def _kubernetes(env: Environment) -> Kubernetes:
+    """By the names, and with the meanings, that OpenTelemetry's eBPF instrumentation (OBI) gave them."""
+    enabled = env.name(("OTEL_EBPF_KUBE_METADATA_ENABLE",), ("autodetect", "true", "false"), "autodetect")
+    return Kubernetes(
+        enabled=None if enabled == "autodetect" else enabled == "true",
+        cluster_name=env.text("OTEL_EBPF_KUBE_CLUSTER_NAME"),
+    )
 
 
 def _resource(env: Environment) -> tuple[tuple[str, str], ...]:

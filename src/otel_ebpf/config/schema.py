@@ -4,6 +4,7 @@ Source: open-telemetry/opentelemetry-configuration, schema/*.yaml. A key of the 
 (yet) is an `Unused` field: valid, and named in a warning. Any other key is an error.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -56,6 +57,7 @@ class RuleModel(Model):
     pid: Annotated[list[Positive], BeforeValidator(_as_list)] = []
     cgroup: Globs = []
     service: Globs = []
+    namespace: Globs = []
 
 
 class SelectionModel(Model):
@@ -86,6 +88,21 @@ class OutputModel(Model):
     stats: bool = False
 
 
+def _prefix(value: str) -> str:
+    name, slash, rest = value.partition("/")
+    if not slash or rest or not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name):
+        raise ValueError(f"{value!r} is not a domain with a slash behind it, such as otel-ebpf.io/")
+    return value
+
+
+class KubernetesModel(Model):
+    enabled: bool | Literal["auto"] = "auto"
+    node_name: str | None = None
+    cluster_name: str | None = None
+    kubeconfig: str | None = None
+    annotation_prefix: Annotated[str, AfterValidator(_prefix)] = "otel-ebpf.io/"
+
+
 class OurModel(Model):
     selection: SelectionModel | None = None
     spans_per_second: Count = 1000
@@ -95,6 +112,7 @@ class OurModel(Model):
     capture: CaptureModel | None = None
     queue: QueueModel | None = None
     output: OutputModel | None = None
+    kubernetes: KubernetesModel | None = None
 
 
 class DistributionModel(BaseModel):

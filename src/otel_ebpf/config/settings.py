@@ -22,6 +22,9 @@ Protocol = Literal["http/protobuf", "http/json", "grpc"]
 # A request may have some two megabytes.
 LEAST_QUEUE_BYTES: Final = 1 << 20
 
+# OpenTelemetry's operator annotates pods so; here it is another name of <prefix>enabled.
+INJECT_ANNOTATION: Final = "instrumentation.opentelemetry.io/inject-ebpf"
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -35,6 +38,7 @@ class Rule:
     pids: tuple[int, ...] = ()
     cgroups: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()  # of Kubernetes; holds for no process outside of pods
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,20 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Kubernetes:
+    """`enabled` None: where the agent runs in a pod. `node_name` "": K8S_NODE_NAME, else the host's name.
+
+    `kubeconfig` "": a pod's own service account, outside of pods KUBECONFIG and then ~/.kube/config.
+    """
+
+    enabled: bool | None = None
+    node_name: str = ""
+    cluster_name: str = ""
+    kubeconfig: str = ""
+    annotation_prefix: str = "otel-ebpf.io/"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it. `resource` goes on everything that is sent, except its service.name, which is the agent's own."""
 
@@ -143,6 +161,7 @@ class Settings:
     http: Http = field(default_factory=Http)
     capture: Capture = field(default_factory=Capture)
     output: Output = field(default_factory=Output)
+    kubernetes: Kubernetes = field(default_factory=Kubernetes)
     resource: tuple[tuple[str, str], ...] = ()
     command_args: bool = False  # process.command_args: off, as arguments hold secrets
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -23,17 +23,27 @@ class Selector:
 
     def verdict(self, process: ProcessInfo) -> Verdict:
         """Whether the process is watched, on which ports, and why."""
+        denied, exclude_ports = self.exclusion(process)
+        if denied is not None:
+            return Verdict(False, denied)
+        included = self.inclusion(process, exclude_ports)
+        return included or Verdict(True, "everything is watched", None, exclude_ports)
+
+    def exclusion(self, process: ProcessInfo) -> tuple[str | None, tuple[PortRange, ...]]:
+        """Why the process is left out, None if it is not; and the ports that are."""
         left_out: list[PortRange] = []
         for rule in self._selection.exclude:
             if (reason := _holds(rule, process)) is None:
                 continue
             if not rule.ports:
-                return Verdict(False, f"excluded: {reason}")
+                return f"excluded: {reason}", ()
             left_out.extend(rule.ports)
-        exclude_ports = tuple(left_out)
-        if not self._selection.include:
-            return Verdict(True, "everything is watched", None, exclude_ports)
+        return None, tuple(left_out)
 
+    def inclusion(self, process: ProcessInfo, exclude_ports: tuple[PortRange, ...]) -> Verdict | None:
+        """What the rules of `include` say; None if there are none."""
+        if not self._selection.include:
+            return None
         ports: list[PortRange] = []
         reasons: list[str] = []
         for rule in self._selection.include:
@@ -71,6 +81,7 @@ def _holds(rule: Rule, process: ProcessInfo) -> str | None:
     for field, patterns, candidates in (
         ("cgroup", rule.cgroups, process.cgroups),
         ("service", rule.services, (process.service_name,)),
+        ("namespace", rule.namespaces, (process.workload.pod.namespace,) if process.workload else ()),
     ):
         if patterns:
             if (pattern := _match(patterns, candidates)) is None:

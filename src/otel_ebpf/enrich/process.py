@@ -1,11 +1,13 @@
 """What a process is: its service's name, its resource, and what selection needs to know.
 
-service.name, first that is there: the process's own OTEL_SERVICE_NAME, then OTEL_RESOURCE_ATTRIBUTES, then the
-name of its program. A process that has ended before we looked is named by what the kernel saw of it.
+service.name, first that is there: the process's own OTEL_SERVICE_NAME, then OTEL_RESOURCE_ATTRIBUTES, then what its
+pod is called, then the name of its program. A process that has ended before we looked is named by what the kernel
+saw of it.
 """
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -16,7 +18,8 @@ from otel_ebpf import __version__, semconv
 from otel_ebpf.config.values import parse_pairs
 from otel_ebpf.enrich import cgroups as cgroup_ids
 from otel_ebpf.enrich import container, host, naming, proc
-from otel_ebpf.model import Attributes, AttributeValue, Process, ProcessInfo, Resource
+from otel_ebpf.enrich.kubernetes import METADATA, described
+from otel_ebpf.model import Attributes, AttributeValue, Process, ProcessInfo, Resource, Workload
 
 # Of service.instance.id, by the conventions' definition.
 _INSTANCE_NAMESPACE: Final = uuid.UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320")
@@ -116,7 +119,24 @@ class Enricher:
             pod_uid=place.pod_uid,
             service_name=service_name,
             resource=encode_resource(attributes),
+            own=own,
+            bare=attributes,
         )
+
+
+def place(info: ProcessInfo, workload: Workload | None) -> ProcessInfo:
+    """The process with what Kubernetes says of it; None: of its pod nothing is known, and the resource says so.
+
+    What the process says of itself goes first, what Kubernetes says comes before what the agent's own variables say.
+    """
+    said = described(workload) if workload else {METADATA: "missing"}
+    attributes = {**info.bare, **said, **info.own}
+    return replace(
+        info,
+        service_name=str(attributes[semconv.SERVICE_NAME]),
+        resource=encode_resource(attributes),
+        workload=workload,
+    )
 
 
 def _name_from(args: tuple[str, ...], comm: str) -> str:

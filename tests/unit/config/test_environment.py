@@ -3,7 +3,7 @@
 import pytest
 
 from otel_ebpf.config.environment import from_environment
-from otel_ebpf.config.settings import OtlpTarget, Queue, Settings
+from otel_ebpf.config.settings import Kubernetes, OtlpTarget, Queue, Settings
 from otel_ebpf.errors import ConfigError
 
 
@@ -45,6 +45,12 @@ def test_asking_for_otlp_by_name_goes_to_the_usual_place() -> None:
     target = from_environment({"OTEL_TRACES_EXPORTER": "otlp"}).traces.target
     assert target is not None
     assert target.url == "http://localhost:4318/v1/traces"
+
+
+@pytest.mark.parametrize(("text", "enabled"), [("", None), ("autodetect", None), ("true", True), ("False", False)])
+def test_kubernetes_by_the_names_that_obi_gave_its_variables(text: str, enabled: bool | None) -> None:
+    variables = {"OTEL_EBPF_KUBE_METADATA_ENABLE": text, "OTEL_EBPF_KUBE_CLUSTER_NAME": "prod"}
+    assert from_environment(variables).kubernetes == Kubernetes(enabled, cluster_name="prod")
 
 
 def test_none_switches_a_signal_off() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from otel_ebpf.config.load import config_path, load
-from otel_ebpf.config.settings import OtlpTarget, Rule, Selection, Settings
+from otel_ebpf.config.settings import Kubernetes, OtlpTarget, Rule, Selection, Settings
 from otel_ebpf.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -35,6 +35,7 @@ def test_the_annotated_example_is_valid_and_says_the_defaults() -> None:
     assert settings.capture == defaults.capture
     assert settings.queue == defaults.queue
     assert settings.output == defaults.output
+    assert settings.kubernetes == defaults.kubernetes
     assert settings.command_args == defaults.command_args
     assert settings.log_level == defaults.log_level
     assert settings.traces.target is not None
@@ -56,7 +57,7 @@ def test_the_commented_out_parts_of_the_annotated_example_are_valid_too(tmp_path
     text = re.sub(r"^( +)#(  - |    )", r"\1 \2", text, flags=re.MULTILINE)
     text = re.sub(r"^( +)# (tls:|  \w+_file:|lines:|directory:)", r"\1\2", text, flags=re.MULTILINE)
     settings = from_text(tmp_path, text)
-    assert len(settings.selection.include) == 4
+    assert len(settings.selection.include) == 5
     assert len(settings.selection.exclude) == 2
     assert settings.output.lines is True
     assert settings.queue.directory == "/var/lib/otel-ebpf/queue"
@@ -214,6 +215,9 @@ OURS = 'file_format: "1.0"\ndistribution:\n  otel_ebpf:\n'
             "config.yaml:4: distribution.otel_ebpf.spans_per_second: input should be a valid integer",
         ),
         (OURS + "    capture: {ring_bytes: 1000000}\n", "1000000 is not a power of two"),
+        (OURS + "    kubernetes: {enabled: 1}\n", "kubernetes.enabled"),
+        (OURS + "    kubernetes: {annotation_prefix: otel-ebpf}\n", "is not a domain with a slash behind it"),
+        (OURS + "    kubernetes: {node: a}\n", "did you mean node_name?"),
         (OURS + "    http: {routes: guess}\n", "input should be 'infer' or 'unset'"),
         (
             OURS + "    selection:\n      include:\n        - port: 70000\n",
@@ -292,3 +296,14 @@ distribution:
 """
     ports = [rule.ports for rule in from_text(tmp_path, text).selection.include]
     assert ports == [((80, 80),), ((81, 81),)]
+
+
+def test_kubernetes(tmp_path: Path) -> None:
+    names = "node_name: a, cluster_name: b, kubeconfig: /k, annotation_prefix: example.com/"
+    settings = from_text(
+        tmp_path,
+        OURS + f"    kubernetes: {{enabled: true, {names}}}\n"
+        "    selection: {exclude: [{namespace: [kube-*, prod]}]}\n",
+    )
+    assert settings.kubernetes == Kubernetes(True, "a", "b", "/k", "example.com/")
+    assert settings.selection.exclude == (Rule(namespaces=("kube-*", "prod")),)

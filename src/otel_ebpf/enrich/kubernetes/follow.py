@@ -93,6 +93,11 @@ class Follower:
         # A daemon: it may be in the middle of a watch that says nothing.
         self._thread = threading.Thread(target=self._run, name=f"kubernetes-{collection.name}", daemon=True)
 
+    @property
+    def name(self) -> str:
+        """The collection's."""
+        return self._collection.name
+
     def start(self) -> None:
         """Returns at once."""
         self._thread.start()

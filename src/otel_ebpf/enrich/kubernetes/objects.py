@@ -10,12 +10,12 @@ from datetime import datetime
 from sys import intern
 from typing import Any, Final, Literal
 
+from otel_ebpf.config.settings import INJECT_ANNOTATION
 from otel_ebpf.model import Pod, PodContainer
 
 Json = Mapping[str, Any]
 
 RESOURCE_ANNOTATIONS: Final = "resource.opentelemetry.io/"
-ENABLED_ALIAS: Final = "instrumentation.opentelemetry.io/inject-ebpf"
 STATIC_HASH: Final = "kubernetes.io/config.hash"
 TEMPLATE_HASH: Final = "pod-template-hash"
 LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
@@ -42,7 +42,7 @@ class Kept:
         return {
             intern(key): value
             for key, value in (metadata.get("annotations") or {}).items()
-            if key.startswith(prefixes) or key in {ENABLED_ALIAS, STATIC_HASH}
+            if key.startswith(prefixes) or key in {INJECT_ANNOTATION, STATIC_HASH}
         }
 
 
