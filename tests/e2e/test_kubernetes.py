@@ -3,8 +3,10 @@
 The API server is real, kubelet and scheduler are the tests: they bind pods, and put real servers into pods' cgroups.
 """
 
+import json
 import os
 import secrets
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -236,3 +238,46 @@ def test_without_the_api_server_what_was_known_stays(node: Node, api: Kube, serv
         assert await_off(agent, server, f"{tag}-off") - at_s < PROMISE_S
         assert agent.end() == 0
         assert not agent.spans(server.pids, SERVER, f"{tag}-off-after")
+
+
+def why(api: Kube, *args: str) -> subprocess.CompletedProcess[str]:
+    env = {**agents.environment(None), "KUBECONFIG": str(api.kubeconfig()), "K8S_NODE_NAME": NODE}
+    command = [str(agents.COMMAND), "why", *args]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False)
+
+
+def test_why_a_pod_is_watched(api: Kube, server: Server) -> None:
+    api.annotate("/api/v1/namespaces/shop", enabled="true")
+    others = {"proxy": "example.com/proxy:2"}
+    with pod(
+        api, "shop", "asked-0", NODE, server, {"annotations": {"otel-ebpf.io/enabled": "maybe"}}, others
+    ) as asked_pod:
+        done = why(api, "asked-0", "-o", "json")
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert (said["namespace"], said["node"], said["on_this_node"]) == ("shop", NODE, True)
+        web, proxy = said["decisions"]
+        assert (web["container"], web["pid"], web["service"]) == ("web", server.program.pid, "asked-0")
+        assert (proxy["container"], proxy["pid"], proxy["selected"]) == ("proxy", None, True)
+        assert web["selected"]
+        assert [(step["rule"], step["decides"]) for step in web["rules"]] == [
+            ("configuration: exclude", False),
+            ("pod", False),
+            ("namespace", True),
+        ]
+        assert "otel-ebpf.io/enabled='maybe' counts as unset" in web["rules"][1]["said"]
+        assert web["rules"][2]["said"] == "otel-ebpf.io/enabled=true"
+
+        api.annotate(asked_pod.path, containers="pro*")
+        text = why(api, "shop/asked-0").stdout
+        assert f"pod shop/asked-0 on node {NODE}" in text
+        assert f"container web, pid {server.program.pid} (app): left alone" in text
+        assert "container proxy, whatever runs there: watched" in text
+        assert "> namespace               otel-ebpf.io/enabled=true, but container web is none of pro*" in text
+
+    api.pod("shop", "asked-1", "node-b")
+    assert "another node's" in why(api, "asked-1").stdout
+    api.delete_pod("shop", "asked-1")
+    api.annotate("/api/v1/namespaces/shop", enabled=None)
+    done = why(api, "shop/asked-9")
+    assert (done.returncode, done.stderr) == (1, "otel-ebpf: there is no pod asked-9 in namespace shop\n")

@@ -15,6 +15,7 @@ from otel_ebpf.errors import AgentError, OutputClosed, OutputError
 _COMMANDS: Final = {
     "run": "otel_ebpf.commands.run",
     "check": "otel_ebpf.commands.check",
+    "why": "otel_ebpf.commands.why",
 }
 
 
@@ -45,6 +46,7 @@ def cli() -> None:
     Start here:
       sudo otel-ebpf check     can this machine be watched?
       sudo otel-ebpf run       watch it
+      sudo otel-ebpf why POD   which rule switched a pod on, or off?
     """
 
 

@@ -50,6 +50,16 @@ def read(pid: int, start_boottime_ns: int, root: str = "/proc") -> ProcessFiles 
         return None
 
 
+def start_boottime_ns(pid: int, root: str = "/proc") -> int:
+    """When the process that has the pid now was started, to the tick; 0 if there is none."""
+    try:
+        with _directory(f"{root}/{pid}") as directory:
+            fields = _text(directory, "stat").rpartition(")")[2].split()
+            return int(fields[19]) * 1_000_000_000 // _TICKS_PER_S
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 @contextmanager
 def _directory(path: str) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

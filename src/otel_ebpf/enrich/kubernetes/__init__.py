@@ -4,7 +4,7 @@ from otel_ebpf.enrich.kubernetes.api import Access, Api, connect, node_name
 from otel_ebpf.enrich.kubernetes.attributes import METADATA, described
 from otel_ebpf.enrich.kubernetes.cluster import Changes, Cluster
 from otel_ebpf.enrich.kubernetes.follow import Follower, collections_of
-from otel_ebpf.enrich.kubernetes.objects import Kept
+from otel_ebpf.enrich.kubernetes.objects import Json, Kept
 
 __all__ = [
     "METADATA",
@@ -13,6 +13,7 @@ __all__ = [
     "Changes",
     "Cluster",
     "Follower",
+    "Json",
     "Kept",
     "collections_of",
     "connect",
