@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunAgent
+from tests.e2e.conftest import RunAgent, Serve
 from tests.testbed import agent as agents
 from tests.testbed import servers
 from tests.testbed.clients import Ask, curl
@@ -185,6 +185,20 @@ def test_every_attribute_is_the_api_servers(node: Node, api: Kube, server: Serve
             assert {key: said.get(key) for key in (*of_both, *of_server)} == {**of_both, **of_server}
         for span in agent.spans([pid]):
             assert {key: span.resource.get(key) for key in (*of_both, *of_client)} == {**of_both, **of_client}
+
+
+@pytest.mark.parametrize("kind", ["go", "nginx"])
+def test_tls_of_a_pod_is_seen_within_the_promise(node: Node, api: Kube, encrypted: Serve, kind: str, tag: str) -> None:
+    server = encrypted(kind)
+    with pod(api, "shop", f"secure-{kind}", NODE, server) as secure, node() as agent:
+        asked(server, f"{tag}-before")
+        time.sleep(PROMISE_S)
+        at_s = time.time()
+        api.annotate(secure.path, enabled="true")
+        assert await_on(agent, server, f"{tag}-on") - at_s < PROMISE_S
+        assert agent.end() == 0
+        assert not agent.spans(server.pids, SERVER, f"{tag}-before")
+        assert {span.resource["k8s.pod.name"] for span in agent.spans(server.pids)} == {f"secure-{kind}"}
 
 
 def test_a_request_before_the_pods_metadata_waits_for_it(node: Node, api: Kube, server: Server, tag: str) -> None:

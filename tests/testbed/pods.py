@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tests.testbed.cgroups import cgroup
 from tests.testbed.kube import Json, Kube
+from tests.testbed.process import descendants
 from tests.testbed.servers import Server
 
 
@@ -29,11 +30,11 @@ class Pod:
 
 
 @contextmanager
-def in_pod(uid: str, container_id: str, pid: int) -> Iterator[None]:
-    """The process is in the cgroup of a burstable pod's container for a while, named as by systemd's driver."""
+def in_pod(uid: str, container_id: str, *pids: int) -> Iterator[None]:
+    """The processes are in the cgroup of a burstable pod's container for a while, named as by systemd's driver."""
     pod_slice = f"kubepods-burstable-pod{uid.replace('-', '_')}.slice"
     path = f"kubepods.slice/kubepods-burstable.slice/{pod_slice}/cri-containerd-{container_id}.scope"
-    with cgroup(path, pid):
+    with cgroup(path, *pids):
         yield
 
 
@@ -50,7 +51,7 @@ def pod(
     """A pod bound to a node, with a server as its container "web", which is said to run. `others`: more containers."""
     containers = {"web": "example.com/web:1", **(others or {})}
     made, container_id = kube.pod(namespace, name, node, metadata, containers), secrets.token_hex(32)
-    with in_pod(made["metadata"]["uid"], container_id, server.program.pid):
+    with in_pod(made["metadata"]["uid"], container_id, *sorted(descendants(server.program.pid))):
         kube.runs(namespace, name, web=container_id)
         try:
             yield Pod(made, container_id, server)
