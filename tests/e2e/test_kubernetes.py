@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -60,8 +60,12 @@ class Node:
             "KUBECONFIG": str(api.kubeconfig()),
         }
 
-    def __call__(self, *options: str) -> AbstractContextManager[agents.Agent]:
-        return self._run(*options, env=self._env)
+    @contextmanager
+    def __call__(self, *options: str) -> Iterator[agents.Agent]:
+        with self._run(*options, env=self._env) as agent:
+            known = ("pods are known", "namespaces are known")
+            agent.program.wait_until(lambda: all(each in agent.program.stderr for each in known), "knows the cluster")
+            yield agent
 
 
 def asked(server: Server, tag: str, times: int = 3) -> None:

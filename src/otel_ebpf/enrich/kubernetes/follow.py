@@ -89,7 +89,7 @@ class Follower:
         self._version = ""
         self._begin_with = "0"  # any list will do at first; after a 410 only the latest
         self._stop = threading.Event()
-        self._told = False
+        self._told = self._been_in_step = False
         # A daemon: it may be in the middle of a watch that says nothing.
         self._thread = threading.Thread(target=self._run, name=f"kubernetes-{collection.name}", daemon=True)
 
@@ -188,6 +188,9 @@ class Follower:
 
     def _in_step(self) -> None:
         self._cluster.mark(self._collection.name, stale=False)
+        if not self._been_in_step:
+            self._been_in_step = True
+            log.info("Kubernetes: %s are known", self._collection.name)
         if self._told:
             self._told = False
             log.warning("Kubernetes: %s are in step again", self._collection.name)
