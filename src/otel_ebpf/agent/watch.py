@@ -8,7 +8,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from otel_ebpf import semconv
@@ -17,7 +16,7 @@ from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.capture.session import Core
 from otel_ebpf.config.settings import Selection
 from otel_ebpf.discover.enablement import Enablement
-from otel_ebpf.enrich.process import Enricher, encode_resource, place
+from otel_ebpf.enrich.process import Enricher, encode_resource, place, running
 from otel_ebpf.model import ProcessInfo, Workload
 
 log = logging.getLogger(__name__)
@@ -29,26 +28,13 @@ _MAX_ENDED: Final = 10_000
 _METADATA_S: Final = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A process that the core has not met."""
-
-    tgid: int
-    key: int = 0
-    ppid: int = 0
-    start_boottime_ns: int = 0
-    cgroup_id: int = 0
-    comm: str = ""
-    args: tuple[str, ...] = ()
-
-
 def selects(selection: Selection, prefix: str | None = None) -> Callable[[int], bool]:
     """Whether the rules select the process with this pid. To be used on one thread.
 
     With a `prefix` of annotations, nobody's are known: what only they ask for is not selected.
     """
     selector, enricher = Enablement(selection, prefix), Enricher({})
-    return lambda pid: selector.verdict(enricher.describe(_Running(pid))).selected
+    return lambda pid: selector.verdict(enricher.describe(running(pid))).selected
 
 
 class Watch:

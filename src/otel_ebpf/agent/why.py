@@ -7,24 +7,11 @@ from pathlib import Path
 
 from otel_ebpf.config.settings import Settings
 from otel_ebpf.discover.enablement import Enablement, Step
-from otel_ebpf.enrich import container, proc
+from otel_ebpf.enrich import container
 from otel_ebpf.enrich.kubernetes import Access, Api, Cluster, Json, Kept
-from otel_ebpf.enrich.process import Enricher, encode_resource, place
+from otel_ebpf.enrich.process import Enricher, encode_resource, place, running
 from otel_ebpf.errors import AgentError, ClusterError
 from otel_ebpf.model import Pod, ProcessInfo, Verdict, Workload
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A process that runs, as `Enricher` wants it."""
-
-    tgid: int
-    start_boottime_ns: int
-    key: int = 0
-    ppid: int = 0
-    cgroup_id: int = 0
-    comm: str = ""
-    args: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +90,4 @@ def _in_pod(pid: int, enricher: Enricher) -> ProcessInfo | None:
         return None
     if not container.container_of(paths).pod_uid:
         return None
-    return enricher.describe(Running(pid, proc.start_boottime_ns(pid)))
+    return enricher.describe(running(pid))

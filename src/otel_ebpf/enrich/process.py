@@ -7,7 +7,7 @@ saw of it.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -23,6 +23,24 @@ from otel_ebpf.model import Attributes, AttributeValue, Process, ProcessInfo, Re
 
 # Of service.instance.id, by the conventions' definition.
 _INSTANCE_NAMESPACE: Final = uuid.UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process that the core has not met: all that is known of it is in /proc."""
+
+    tgid: int
+    start_boottime_ns: int
+    key: int = 0
+    ppid: int = 0
+    cgroup_id: int = 0
+    comm: str = ""
+    args: tuple[str, ...] = ()
+
+
+def running(pid: int) -> Running:
+    """Whoever has the pid now."""
+    return Running(pid, proc.start_boottime_ns(pid))
 
 
 def encode_resource(attributes: Attributes) -> Resource:
