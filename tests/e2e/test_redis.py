@@ -14,7 +14,7 @@ from redis.exceptions import MovedError
 
 from tests.e2e.conftest import RunAgent
 from tests.testbed import redis
-from tests.testbed.agent import Agent
+from tests.testbed.agent import AMPLE_RING, Agent
 from tests.testbed.servers import Server
 from tests.testbed.telemetry import CLIENT, ERROR, SERVER, UNSET, Span
 
@@ -119,7 +119,9 @@ def test_what_is_said_of_a_call(agent: Agent, server: Server, protocol: str) -> 
 
 @pytest.mark.parametrize("pipeline", [1, 16, 100])
 def test_as_many_calls_as_redis_benchmark_makes(run_agent: RunAgent, pipeline: int) -> None:
-    with redis.redis() as server, run_agent("--port", str(server.port), "--metrics-only") as agent:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(redis.redis())
+        agent = stack.enter_context(run_agent("--port", str(server.port), "--metrics-only", ring_bytes=AMPLE_RING))
         tests = "ping_inline,set,get,incr,lpush,sadd,hset,spop,mset"
         pid = redis.benchmark(server, "-t", tests, "-n", "4000", "-c", "4", "-P", str(pipeline), "-r", "100")
         counted = redis.counted(server)
