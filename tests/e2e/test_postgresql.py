@@ -9,10 +9,18 @@ import pytest
 from tests.e2e.conftest import RunAgent
 from tests.e2e.expect import SPAN_ID, TRACE_ID
 from tests.testbed import postgresql
-from tests.testbed.agent import Agent
+from tests.testbed.agent import AMPLE_RING, Agent, Fence, running
+from tests.testbed.collector import Collector
 from tests.testbed.postgresql import Call, Postgresql
 from tests.testbed.process import eventually
 from tests.testbed.telemetry import CLIENT, ERROR, SERVER, UNSET, Span
+
+
+@pytest.fixture(scope="module")
+def agent(collector: Collector, fence: Fence) -> Iterator[Agent]:
+    """The agent that watches everything."""
+    with running(collector, fence, ring_bytes=AMPLE_RING) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
