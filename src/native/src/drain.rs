@@ -15,9 +15,6 @@ use std::time::{Duration, Instant};
 
 /// The ring is looked at so often even if nobody rings: programs wake the reader only when it fills up.
 const INTERVAL_MS: i32 = 100;
-/// The drain thread's, where the agent may choose it. Busy machines let a woken thread wait for ten milliseconds and
-/// more, in which the ring fills up; the thread is woken once a millisecond at most and has little to do.
-const NICE: i32 = -10;
 /// The two clocks run at one rate; only a step of the wall clock moves them apart. Less is the reading's jitter,
 /// and following it would put requests of one connection out of order.
 const CLOCK_STEP_NS: u64 = 1_000_000;
@@ -225,8 +222,6 @@ impl Drain {
 
     /// Until `Shared::stop`.
     pub fn run(mut self) {
-        // SAFETY: no memory is handed over. 0 is this thread; without CAP_SYS_NICE all stays as it is.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
         loop {
             let stopping = self.shared.stop.load(Ordering::Acquire);
             let mut event = libc::epoll_event { events: 0, u64: 0 };
