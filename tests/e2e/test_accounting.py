@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import RunAgent
 from tests.testbed import cache, clients, nginx, servers
-from tests.testbed.agent import Agent, configuration
+from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
 from tests.testbed.process import eventually, free_port
 from tests.testbed.servers import Server
@@ -114,15 +114,8 @@ def test_samplers(run_agent: RunAgent, web: Server, tag: str, sampler: str, low:
         assert agent.telemetry.count(SERVED) == 400
 
 
-def limited(folder: Path, web: Server, **capture: int) -> str:
-    """Name of a configuration file that has little room for what is captured, of this server."""
-    file = folder / "config.yaml"
-    file.write_text(configuration(capture=capture, selection={"include": [{"port": web.port}]}))
-    return str(file)
-
-
-def test_a_full_ring_loses_spans_and_no_count(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
-    with run_agent("--config", limited(tmp_path, web, ring_bytes=16384)) as agent:
+def test_a_full_ring_loses_spans_and_no_count(run_agent: RunAgent, web: Server, tag: str) -> None:
+    with run_agent("--port", str(web.port), capture={"ring_bytes": 16384}) as agent:
         before = counted(web)
         done = clients.wrk(f"{web.url}/quiet?t={tag}", seconds=3, connections=64)
         served = settled(web) - before
@@ -135,8 +128,8 @@ def test_a_full_ring_loses_spans_and_no_count(run_agent: RunAgent, web: Server, 
         assert len(done.answers) <= asked <= len(done.answers) + 64
 
 
-def test_a_full_ring_heals(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
-    with run_agent("--config", limited(tmp_path, web, ring_bytes=65536)) as agent:
+def test_a_full_ring_heals(run_agent: RunAgent, web: Server, tag: str) -> None:
+    with run_agent("--port", str(web.port), capture={"ring_bytes": 65536}) as agent:
         clients.wrk(f"{web.url}/quiet", seconds=2, connections=64)
 
         asked: list[int] = []
@@ -154,8 +147,8 @@ def test_a_full_ring_heals(run_agent: RunAgent, web: Server, tag: str, tmp_path:
         assert len(agent.spans(web.pids, SERVER, tag)) == 10
 
 
-def test_a_full_queue_is_counted(run_agent: RunAgent, web: Server, tag: str, tmp_path: Path) -> None:
-    with run_agent("--config", limited(tmp_path, web, span_queue_bytes=4096)) as agent:
+def test_a_full_queue_is_counted(run_agent: RunAgent, web: Server, tag: str) -> None:
+    with run_agent("--port", str(web.port), capture={"span_queue_bytes": 4096}) as agent:
         before = counted(web)
         clients.wrk(f"{web.url}/quiet?t={tag}", seconds=1, connections=16)
         served = settled(web) - before

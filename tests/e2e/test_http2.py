@@ -199,7 +199,7 @@ def test_trace_context(agent: Agent, serve2: Serve, tag: str) -> None:
 def test_metrics_count_what_h2load_sent(run_agent: RunAgent, started2: Serve, tag: str, server_name: str) -> None:
     """Flat out, with few spans."""
     server = started2(server_name)
-    with run_agent(spans_per_second=100, ring_bytes=AMPLE_RING) as agent:
+    with run_agent(spans_per_second=100, capture=AMPLE_RING) as agent:
         if server.encrypted:
             meet(agent, server, http2.curl)
         done = http2.h2load(f"{server.url}/hello?t={tag}", 10_000)

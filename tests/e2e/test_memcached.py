@@ -98,7 +98,7 @@ def test_binary(agent: Agent, server: Server) -> None:
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
 def test_as_many_calls_as_memcslap_makes(run_agent: RunAgent, server: Server, binary: bool) -> None:
     before = memcached.counted(server)
-    with run_agent("--port", str(server.port), "--metrics-only", ring_bytes=AMPLE_RING) as agent:
+    with run_agent("--port", str(server.port), "--metrics-only", capture=AMPLE_RING) as agent:
         options = ["--execute-number=200", "--concurrency=2", "--test=get"]
         pid = memcached.load(server, *options, *(["--binary"] if binary else []))
         counted = Counter(memcached.counted(server)) - Counter(before)

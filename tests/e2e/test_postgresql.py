@@ -19,7 +19,7 @@ from tests.testbed.telemetry import CLIENT, ERROR, SERVER, UNSET, Span
 @pytest.fixture(scope="module")
 def agent(collector: Collector, fence: Fence) -> Iterator[Agent]:
     """The agent that watches everything."""
-    with running(collector, fence, ring_bytes=AMPLE_RING) as started:
+    with running(collector, fence, capture=AMPLE_RING) as started:
         yield started
 
 

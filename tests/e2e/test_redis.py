@@ -121,7 +121,7 @@ def test_what_is_said_of_a_call(agent: Agent, server: Server, protocol: str) -> 
 def test_as_many_calls_as_redis_benchmark_makes(run_agent: RunAgent, pipeline: int) -> None:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(redis.redis())
-        agent = stack.enter_context(run_agent("--port", str(server.port), "--metrics-only", ring_bytes=AMPLE_RING))
+        agent = stack.enter_context(run_agent("--port", str(server.port), "--metrics-only", capture=AMPLE_RING))
         tests = "ping_inline,set,get,incr,lpush,sadd,hset,spop,mset"
         pid = redis.benchmark(server, "-t", tests, "-n", "4000", "-c", "4", "-P", str(pipeline), "-r", "100")
         counted = redis.counted(server)

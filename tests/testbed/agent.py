@@ -31,7 +31,7 @@ _SELECTS = ("--exe", "--port", "--pid", "--cgroup", "--service", "--exclude-", "
 
 # For tests that count what comes flat out, through agents that are asked for every call of it: virtual machines take
 # CPUs away for 20 ms now and then, in which the usual ring fills up. What is lost then is tested elsewhere.
-AMPLE_RING = 64 << 20
+AMPLE_RING = {"ring_bytes": 64 << 20}
 
 # On a machine where other things go on, $TESTBED_ONLY_OURS makes tests/conftest.py put the tests into a cgroup of their
 # own, and agents watch that. Without it they watch everything, as users do.
@@ -201,10 +201,10 @@ def running(
     env: Mapping[str, str] | None = None,
     endpoint: str | None = None,
     spans_per_second: int = 0,
-    ring_bytes: int = 0,
+    capture: Mapping[str, int] | None = None,
 ) -> Iterator[Agent]:
     """An agent that sends to `collector`; ended well at the end unless the test did. 0 spans per second: no limit.
-    `ring_bytes` other than 0 takes a configuration file.
+    `capture` is what a configuration file says of it.
     """
     selects = any(option.startswith(_SELECTS) for option in options)
     options = ("--quiet", "--output", "json", *options)
@@ -213,9 +213,9 @@ def running(
         if only_cgroup and "--cgroup" not in options:
             options = (*options, "--cgroup", only_cgroup)
     with tempfile.TemporaryDirectory(prefix="otel-ebpf-agent-") as temporary:
-        if ring_bytes:
+        if capture:
             file = Path(temporary) / "config.yaml"
-            file.write_text(configuration(capture={"ring_bytes": ring_bytes}))
+            file.write_text(configuration(capture=dict(capture)))
             options = ("--config", str(file), *options)
         program = Program(
             [COMMAND, "run", *options],

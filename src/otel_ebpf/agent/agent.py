@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from otel_ebpf import __version__, semconv
-from otel_ebpf.agent.kubernetes import Counter, Kubernetes
+from otel_ebpf.agent.kubernetes import Kubernetes
 from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.agent.watch import Watch, selects
 from otel_ebpf.capture.session import Core
@@ -29,7 +29,7 @@ from otel_ebpf.export.body import Body
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
 from otel_ebpf.export.otlp import OtlpClient
 from otel_ebpf.export.output import Output
-from otel_ebpf.export.own import own_counters, own_levels
+from otel_ebpf.export.own import Value, own_counters, own_levels
 from otel_ebpf.export.queued import QueuedSender
 from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.sender import Delivery, Parcel, Sender
@@ -215,7 +215,7 @@ class _Metrics:
             self.sender.submit(Parcel(len(part), self._series_encoder(resources, part, ended)))
             ended = []
 
-    def tell(self, accounting: Accounting, spans: Delivery | None, more: Sequence[Counter] = ()) -> None:
+    def tell(self, accounting: Accounting, spans: Delivery | None, more: Sequence[Value] = ()) -> None:
         """Queues the agent's own counters; `spans`: the state of their queue, if there are any."""
         if self.sender:
             self.sender.submit(Parcel(1, self._own_encoder(accounting, spans, self.sender.delivery(), more)))
@@ -233,7 +233,7 @@ class _Metrics:
         return encode
 
     def _own_encoder(
-        self, accounting: Accounting, spans: Delivery | None, points: Delivery, more: Sequence[Counter]
+        self, accounting: Accounting, spans: Delivery | None, points: Delivery, more: Sequence[Value]
     ) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
 
@@ -418,7 +418,7 @@ class Agent:
             series=metrics.sender.delivery() if metrics.sender else None,
         )
 
-    def _cluster_counters(self) -> Sequence[Counter]:
+    def _cluster_counters(self) -> Sequence[Value]:
         return tuple(self._kubernetes.counters()) if self._kubernetes else ()
 
     def _accounting(self, counters: dict[str, int], *, ended: bool = False) -> tuple[Accounting, Delivery | None]:

@@ -12,13 +12,11 @@ from otel_ebpf import semconv
 from otel_ebpf.config import settings
 from otel_ebpf.discover.enablement import Enablement
 from otel_ebpf.enrich.kubernetes import Access, Cluster, Follower, Kept, collections_of, connect, node_name
+from otel_ebpf.export.own import Value
 from otel_ebpf.model import Workload
 from otel_ebpf.protocols.registry import Metric
 
 log = logging.getLogger(__name__)
-
-Counter = tuple[Metric, Mapping[str, str], int]
-"""Metric, attributes and value."""
 
 INVALID: Final = Metric(
     "otel_ebpf.kubernetes.annotations.invalid", "{annotation}", "Annotations that are not valid and count as unset."
@@ -88,7 +86,7 @@ class Kubernetes:
             self._invalid += 1
             log.warning("%s: annotation %s=%r counts as unset: %s", where, one.key, one.value, one.why)
 
-    def counters(self) -> Iterator[Counter]:
+    def counters(self) -> Iterator[Value]:
         """Of what went wrong."""
         yield INVALID, {}, self._invalid
         for metadata, count in self.unplaced.items():

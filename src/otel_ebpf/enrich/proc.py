@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+# Of what `_stat` gives.
+_PARENT_PID: Final = 1
+_START_TICKS: Final = 19
 # An environment may be megabytes; the variables we look for are rarely behind the first one.
 _MAX_READ: Final = 1 << 20
 
@@ -31,12 +34,8 @@ def read(pid: int, start_boottime_ns: int, root: str = "/proc") -> ProcessFiles 
     """Files of the process `pid` that started `start_boottime_ns` after boot; None if it is gone, or another one."""
     try:
         with _directory(f"{root}/{pid}") as directory:
-            # The name is between parentheses and may hold anything; the fields after it are numbers.
-            fields = _text(directory, "stat").rpartition(")")[2].split()
-            if len(fields) < 20:
-                return None
-            start_ticks = int(fields[19])
-            if abs(start_ticks - start_boottime_ns * _TICKS_PER_S // 1_000_000_000) > 1:
+            fields = _stat(directory)
+            if abs(int(fields[_START_TICKS]) - start_boottime_ns * _TICKS_PER_S // 1_000_000_000) > 1:
                 return None
             return ProcessFiles(
                 executable=_link(directory, "exe").removesuffix(" (deleted)"),
@@ -44,9 +43,9 @@ def read(pid: int, start_boottime_ns: int, root: str = "/proc") -> ProcessFiles 
                 environ=_strings(directory, "environ"),
                 working_directory=_link(directory, "cwd"),
                 cgroup=_text(directory, "cgroup"),
-                parent_pid=int(fields[1]),
+                parent_pid=int(fields[_PARENT_PID]),
             )
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return None
 
 
@@ -54,8 +53,7 @@ def start_boottime_ns(pid: int, root: str = "/proc") -> int:
     """When the process that has the pid now was started, to the tick; 0 if there is none."""
     try:
         with _directory(f"{root}/{pid}") as directory:
-            fields = _text(directory, "stat").rpartition(")")[2].split()
-            return int(fields[19]) * 1_000_000_000 // _TICKS_PER_S
+            return int(_stat(directory)[_START_TICKS]) * 1_000_000_000 // _TICKS_PER_S
     except (OSError, ValueError, IndexError):
         return 0
 
@@ -87,6 +85,11 @@ def _text(directory: int, name: str) -> str:
         return ""
     finally:
         os.close(descriptor)
+
+
+def _stat(directory: int) -> list[str]:
+    """Fields behind the name, which stands between parentheses and may hold anything; numbers, but for the first."""
+    return _text(directory, "stat").rpartition(")")[2].split()
 
 
 def _strings(directory: int, name: str) -> tuple[str, ...]:

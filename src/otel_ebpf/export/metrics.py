@@ -14,6 +14,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
 from otel_ebpf import __version__, semconv
+from otel_ebpf.export.own import Value
 from otel_ebpf.model import ActiveSeries, CallSeries, Histogram, HttpSeries
 from otel_ebpf.protocols.registry import AREAS, HTTP, PROTOCOLS, Metric
 
@@ -190,11 +191,11 @@ class _Builder:
 def add_counters(
     request: ExportMetricsServiceRequest,
     resource: bytes,
-    counters: Iterable[tuple[Metric, Mapping[str, str], int]],
+    counters: Iterable[Value],
     start_unix_ns: int,
     now_unix_ns: int,
     *,
-    levels: Iterable[tuple[Metric, Mapping[str, str], int]] = (),
+    levels: Iterable[Value] = (),
 ) -> None:
     """Adds (metric, attributes, value) under a resource of their own: counters, and levels, which also fall."""
     builder = _Builder(request, resource)

@@ -84,10 +84,7 @@ class GrpcTransport:
             )
         except grpc.RpcError as error:
             raise self._failure(cast("grpc.Call", error)) from error
-        try:
-            return self._signal.response.FromString(answer)
-        except DecodeError:
-            return None
+        return self._signal.answer(answer)
 
     def _failure(self, call: Any) -> ExportError:
         code: grpc.StatusCode = call.code()

@@ -97,10 +97,7 @@ class HttpTransport:
             raise ExportError(f"{shown_url}: HTTP {answer.status}{printable(_words(answer, content))}")
         if self._json:
             return otlp_json.decode(content, self._signal.response)
-        try:
-            return self._signal.response.FromString(content)
-        except DecodeError:
-            return None
+        return self._signal.answer(content)
 
     def close(self) -> None:
         """See Transport."""

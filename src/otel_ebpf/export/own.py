@@ -18,11 +18,11 @@ WRITE_ERRORS: Final = Metric("otel_ebpf.queue.write_errors", "{error}", "Times t
 QUEUE_ITEMS: Final = Metric("otel_ebpf.queue.items", "{item}", "Spans or series that wait for the backend on disk.")
 QUEUE_BYTES: Final = Metric("otel_ebpf.queue.size", "By", "Size of the files in which they wait.")
 
-Values = Iterator[tuple[Metric, Mapping[str, str], int]]
+Value = tuple[Metric, Mapping[str, str], int]
 """(metric, attributes, value)"""
 
 
-def own_counters(accounting: Accounting, spans: Delivery | None, series: Delivery) -> Values:
+def own_counters(accounting: Accounting, spans: Delivery | None, series: Delivery) -> Iterator[Value]:
     """What only grows."""
     yield SEEN, {}, accounting.seen
     yield EXPORTED, {}, accounting.exported
@@ -38,7 +38,7 @@ def own_counters(accounting: Accounting, spans: Delivery | None, series: Deliver
         yield WRITE_ERRORS, {"signal": signal}, delivery.write_errors
 
 
-def own_levels(spans: Delivery | None, series: Delivery) -> Values:
+def own_levels(spans: Delivery | None, series: Delivery) -> Iterator[Value]:
     """What goes up and down."""
     for signal, delivery in _by_signal(spans, series):
         yield QUEUE_ITEMS, {"signal": signal}, delivery.kept

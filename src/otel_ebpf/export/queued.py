@@ -14,20 +14,18 @@ some microseconds, or while it waits for the answer, that request is sent again:
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ebpf.errors import ExportError, TemporaryExportError
+from otel_ebpf.errors import TemporaryExportError
 from otel_ebpf.export.body import Body
 from otel_ebpf.export.diskqueue import DiskQueue, Record
 from otel_ebpf.export.otlp import OtlpClient
-from otel_ebpf.export.sender import Delivery, Parcel
+from otel_ebpf.export.sender import Delivery, Inbox, Parcel, deliver
 
 log = logging.getLogger(__name__)
 
-# One is written while one waits; whoever has more waits for room.
-_QUEUE: Final = 1
 # At most so much is lost to a power cut. A kill loses nothing that was written.
 _SYNC_S: Final = 1.0
 
@@ -41,17 +39,16 @@ class _Held:
     is_busy: bool = False
 
 
-class QueuedSender:
+class QueuedSender(Inbox):
     """As `Sender`, over a queue on disk, which it closes."""
 
     def __init__(self, name: str, client: OtlpClient, hurry: threading.Event, queue: DiskQueue) -> None:
+        super().__init__()
         self._name = name
         self._client = client
         self._hurry = hurry
         self._queue = queue
-        self._parcels: deque[Parcel] = deque()
         self._held: _Held | None = None  # what the disk had no room for
-        self._changed = threading.Condition()
         self._exported = self._write_errors = 0
         self._dropped: Counter[str] = Counter()
         self._is_full = False  # the disk
@@ -63,16 +60,6 @@ class QueuedSender:
         self._thread = threading.Thread(target=self._send, name=f"export-{name}", daemon=True)
         self._writer.start()
         self._thread.start()
-
-    @property
-    def has_room(self) -> bool:
-        """Whether `submit` would leave what waits to be written at its proper length."""
-        return len(self._parcels) < _QUEUE
-
-    def await_room(self, timeout_s: float) -> bool:
-        """Waits until `has_room`. False if time ran out."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.has_room, timeout_s)
 
     def submit(self, parcel: Parcel) -> None:
         """Queues a parcel, even beyond `has_room`."""
@@ -258,14 +245,7 @@ class QueuedSender:
     def _deliver(self, items: int, body: Body) -> tuple[int, Counter[str]] | None:
         """How many items arrived, and how many did not, by reason. None: the backend is away."""
         try:
-            rejected = min(self._client.send(body), items)
+            return deliver(self._client, self._name, items, lambda: body, TemporaryExportError)
         except TemporaryExportError as error:
             log.warning("%d %s stay in the queue: %s", items, self._name, error)
             return None
-        except ExportError as error:
-            log.warning("%d %s lost: %s", items, self._name, error)
-        except Exception:
-            log.exception("%d %s lost to a fault of the exporter", items, self._name)
-        else:
-            return items - rejected, Counter(rejected=rejected)
-        return 0, Counter(export_failed=items)

@@ -18,7 +18,7 @@ from otel_ebpf.export.otlp import OtlpClient
 
 log = logging.getLogger(__name__)
 
-# One is sent while one waits; whoever has more waits for room.
+# One is sent, or written, while one waits; whoever has more waits for room.
 _QUEUE: Final = 1
 
 
@@ -48,15 +48,50 @@ class Delivery:
     write_errors: int = 0
 
 
-class Sender:
+class Inbox:
+    """Parcels that wait for the thread that takes them."""
+
+    def __init__(self) -> None:
+        self._parcels: deque[Parcel] = deque()
+        self._changed = threading.Condition()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` would leave what waits at its proper length."""
+        return len(self._parcels) < _QUEUE
+
+    def await_room(self, timeout_s: float) -> bool:
+        """Waits until `has_room`. False if time ran out."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.has_room, timeout_s)
+
+
+def deliver(
+    client: OtlpClient, name: str, items: int, build: Callable[[], Body], keep: type[ExportError] | None = None
+) -> tuple[int, Counter[str]]:
+    """How many items arrived, and how many did not, by reason. Raises nothing but `keep`."""
+    try:
+        rejected = min(client.send(build()), items)
+    except ExportError as error:
+        if keep and isinstance(error, keep):
+            raise
+        log.warning("%d %s lost: %s", items, name, error)
+    except Exception:
+        # A thread that died here would stop the signal without a word.
+        log.exception("%d %s lost to a fault of the exporter", items, name)
+    else:
+        return items - rejected, Counter(rejected=rejected)
+    return 0, Counter(export_failed=items)
+
+
+class Sender(Inbox):
     """`hurry` is the client's: set when the end is near."""
 
     def __init__(self, name: str, client: OtlpClient, hurry: threading.Event) -> None:
+        super().__init__()
         self._name = name
         self._client = client
         self._hurry = hurry
-        self._queue: deque[Parcel] = deque()
-        self._changed = threading.Condition()
         self._exported = 0
         self._dropped: Counter[str] = Counter()
         self._pending = 0
@@ -65,21 +100,11 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name=f"export-{name}", daemon=True)
         self._thread.start()
 
-    @property
-    def has_room(self) -> bool:
-        """Whether `submit` would leave the queue at its proper length."""
-        return len(self._queue) < _QUEUE
-
-    def await_room(self, timeout_s: float) -> bool:
-        """Waits until `has_room`. False if time ran out."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.has_room, timeout_s)
-
     def submit(self, parcel: Parcel) -> None:
         """Queues a parcel, even beyond `has_room`."""
         with self._changed:
             self._pending += parcel.items
-            self._queue.append(parcel)
+            self._parcels.append(parcel)
             self._changed.notify_all()
 
     def drain(self, timeout_s: float) -> bool:
@@ -100,7 +125,7 @@ class Sender:
             if self._pending:
                 self._dropped["shutdown"] += self._pending
                 self._pending = 0
-                self._queue.clear()
+                self._parcels.clear()
 
     def delivery(self) -> Delivery:
         """The state of the books."""
@@ -109,7 +134,7 @@ class Sender:
 
     def _run(self) -> None:
         while (parcel := self._next()) is not None:
-            exported, dropped = self._deliver(parcel)
+            exported, dropped = deliver(self._client, self._name, parcel.items, parcel.build)
             with self._changed:
                 if self._abandoned:
                     return
@@ -121,22 +146,9 @@ class Sender:
             parcel = None
         self._client.close()
 
-    def _deliver(self, parcel: Parcel) -> tuple[int, Counter[str]]:
-        """How many items arrived, and how many did not, by reason."""
-        try:
-            rejected = min(self._client.send(parcel.build()), parcel.items)
-        except ExportError as error:
-            log.warning("%d %s lost: %s", parcel.items, self._name, error)
-        except Exception:
-            # A thread that died here would stop the signal without a word.
-            log.exception("%d %s lost to a fault of the exporter", parcel.items, self._name)
-        else:
-            return parcel.items - rejected, Counter(rejected=rejected)
-        return 0, Counter(export_failed=parcel.items)
-
     def _next(self) -> Parcel | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closing)
-            parcel = self._queue.popleft() if self._queue else None
+            self._changed.wait_for(lambda: self._parcels or self._closing)
+            parcel = self._parcels.popleft() if self._parcels else None
             self._changed.notify_all()
             return parcel

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import urllib3
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace
 
@@ -27,6 +27,13 @@ class Signal:
     request: type[Message]
     response: type[Message]
     rejected_field: str
+
+    def answer(self, content: bytes) -> Message | None:
+        """A backend's `response`, None if it is none."""
+        try:
+            return self.response.FromString(content)
+        except DecodeError:
+            return None
 
     def rejected(self, answer: Message) -> tuple[int, str]:
         """Of a backend's `response`: how many items it did not take, and its message."""
