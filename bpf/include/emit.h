@@ -26,6 +26,8 @@ static __always_inline struct user_buffer *buffer_of(struct conn *c, const struc
 	return &c->buffer[o->dir & 1];
 }
 
+#define UNKNOWN_WAKE (16 << 10) /* bytes of a burst by which the reader has to say what is spoken */
+
 /* Once a millisecond at most: waking costs more than many records. */
 static __always_inline __u64 wake_now(__u64 ts)
 {
@@ -43,6 +45,18 @@ static __always_inline __u64 wake_flag(const struct conn *c, __u64 ts)
 	if (c->ops & 3 || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_bytes)
 		return BPF_RB_NO_WAKEUP;
 	return wake_now(ts);
+}
+
+/* The reader is behind, but half of the ring is free: there is room for what it would rather have whole. */
+static __always_inline bool ring_has_room(void)
+{
+	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < 4 * wake_bytes;
+}
+
+/* Nobody has said yet what this new connection speaks, and it is not HTTP/1 that is answered. */
+static __always_inline bool is_unknown(const struct conn *c)
+{
+	return c->mode == MODE_HTTP1 && !c->response_dir && !c->old;
 }
 
 static __always_inline void fill_header(struct ev_hdr *h, const struct conn *c, const struct op *o, __u8 kind)
@@ -97,7 +111,7 @@ static __noinline int announce(struct conn *c, struct op *o, struct sock *sk, st
 		return -1;
 	}
 	fill_header(&e->h, c, o, EV_OPEN);
-	if (c->old)
+	if (c->old || c->announced)
 		e->h.flags |= EV_F_OLD;
 	/* The library may be probed in the middle of the first exchange: who asks is not told by who speaks first. */
 	if (c->tls == TLS_YES)
@@ -131,7 +145,6 @@ static __noinline int announce(struct conn *c, struct op *o, struct sock *sk, st
 	/* a new process's /proc entry may soon be gone */
 	bpf_ringbuf_submit(e, wake_now(o->ts));
 	c->announced = announce_generation;
-	c->old = true; /* if it is ever announced again */
 	return 0;
 }
 
@@ -309,10 +322,13 @@ static __always_inline void send(struct conn *c, const struct op *o, struct ev_s
 
 static __always_inline void submit(struct conn *c, struct op *o, struct ev_segment *e)
 {
+	struct half *h = &c->half[o->dir & 1];
+
 	o->off += e->adv;
-	c->half[o->dir & 1].burst_cap += e->cap;
+	h->burst_cap += e->cap;
 	o->burst_start = false;
-	send(c, o, e);
+	c->lost = 0;
+	bpf_ringbuf_submit(e, h->burst_cap > UNKNOWN_WAKE && is_unknown(c) ? wake_now(o->ts) : wake_flag(c, o->ts));
 }
 
 #endif

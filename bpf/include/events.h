@@ -227,7 +227,7 @@ struct frame_format {
 	__u8 length_at;	   /* where the length stands in it */
 	__u8 length_bytes; /* and in how many bytes, 1 to 4 */
 	__u8 little_endian;
-	__u8 alnum; /* a header begins with an ASCII letter or digit */
+	__u8 lettered; /* a header begins with an ASCII letter; with a digit, if there is no payload */
 	__u8 pad[3];
 	__s32 bias;
 	__u32 want[2]; /* by enum event_dir: bytes of each payload that are wanted */

@@ -11,8 +11,7 @@
  *   of HTTP/2's DATA,         the first FRAME_LEAD bytes are wanted: padding's length, gRPC's message length
  *     unknown types
  *   of HTTP/2's other types   all of it, FRAME_TAKE_MAX at most
- *   out of step               all of up to SMALL; of more as much as there is of a head: up to BURST_MAX a burst, then
- *                             the edges
+ *   out of step               all of up to SMALL; of more as much as there is of a head, then the edges
  *
  * What is passed over is told by a record's `adv`, as with bodies of HTTP/1. As there, whatever is decided wrongly
  * costs copies, or a hole where user space had wanted bytes.
@@ -156,9 +155,9 @@ static __always_inline bool is_header(const __u8 *s)
 	return stream != 0 || type == FRAME_WINDOW_UPDATE;
 }
 
-static __always_inline bool is_alnum(__u8 c)
+static __always_inline bool is_lettered(__u8 c, __u32 payload)
 {
-	return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9');
+	return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9' && payload == 0);
 }
 
 /* Could this be a header of the connection's format? How long the frame is; 0 if not. */
@@ -167,7 +166,7 @@ static __always_inline __u64 likely_frame(const struct conn *c, const __u8 *head
 	const struct frame_format *format = &c->format;
 	__u32 payload = payload_len(format, *(__u32 *)(header + length_at(c)));
 
-	if (payload > FRAMED_LIKELY || (format->alnum && !is_alnum(header[0])))
+	if (payload > FRAMED_LIKELY || (format->lettered && !is_lettered(header[0], payload)))
 		return 0;
 	return (__u64)format->header + payload;
 }
@@ -407,7 +406,7 @@ static long frames_step(__u32 i, struct operation *w)
 
 	if (n == 0)
 		return 1;
-	if (!h->in_step && n > SMALL && h->burst_cap < BURST_MAX) {
+	if (!h->in_step && n > SMALL && (h->burst_cap < BURST_MAX || ring_has_room())) {
 		piece = n < PIECE ? n : PIECE;
 		h->left -= piece;
 		return emit_piece(c, o, piece, piece) ? 1 : 0;

@@ -13,7 +13,8 @@ const volatile bool port_filter = false;   /* only connections with a port in `p
 const volatile bool wake_on_exec = false;  /* somebody wants to know of new programs at once */
 #define DATAGRAM_PORTS 4
 const volatile __u16 datagram_ports[DATAGRAM_PORTS] = {53}; /* UDP is looked at on these, DNS's; 0: none */
-const volatile __u64 wake_bytes = 512 << 10; /* unread bytes in the ring above which the reader is woken */
+/* unread bytes in the ring above which the reader is woken, an eighth of it */
+const volatile __u64 wake_bytes = 512 << 10;
 
 /* Bumped by user space after each change of `verdicts`: cached verdicts are looked up anew. */
 volatile __u32 selection_generation = 1;

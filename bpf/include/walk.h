@@ -6,7 +6,8 @@
  * odd places) costs copies, or one exchange that is given up and counted; never a wrong one.
  *
  *   up to SMALL bytes         all of it: no scan is cheaper than the copy
- *   more, in a head           pieces of PIECE until the blank line, BURST_MAX at most
+ *   more, in a head           pieces of PIECE until the blank line, BURST_MAX at most; of a new connection that nobody
+ *                             knows yet, while the ring has room
  *   more, who knows where     the same, without looking for one: the head was taken unread, or is yet to end
  *   more, in a body           of known length: nothing, until the next message begins;
  *                             chunked: each chunk's first line;
@@ -427,7 +428,7 @@ static long walk_step(__u32 i, struct walk *w)
 		emit_small(c, o, n);
 		return 1;
 	}
-	if (h->body == BODY_OPAQUE || h->burst_cap >= BURST_MAX) {
+	if (h->body == BODY_OPAQUE || (h->burst_cap >= BURST_MAX && !(is_unknown(c) && ring_has_room()))) {
 		w->left = 0;
 		emit_edges(c, o, n);
 		return 1;

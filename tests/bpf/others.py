@@ -87,13 +87,13 @@ class Format:
     length_bytes: int
     order: Literal["big", "little"]
     bias: int = 0
-    alnum: bool = False
+    lettered: bool = False
 
     def frame(self, rng: random.Random, size: int) -> bytes:
         """With a payload of so many bytes."""
         header = bytearray(rng.randbytes(self.header))
-        if self.alnum:
-            header[0] = rng.choice(b"123CDTZ")
+        if self.lettered:
+            header[0] = rng.choice(b"CDTZ" if size else b"123CDTZ")
         length = (size - self.bias).to_bytes(self.length_bytes, self.order)
         header[self.length_at : self.length_at + self.length_bytes] = length
         return bytes(header) + rng.randbytes(size)
@@ -109,12 +109,12 @@ class Format:
 
     def packed(self, want_received: int, want_sent: int) -> bytes:
         """As the programs are told of it."""
-        how = self.header, self.length_at, self.length_bytes, self.order == "little", self.alnum
+        how = self.header, self.length_at, self.length_bytes, self.order == "little", self.lettered
         return struct.pack("4B?3xiII", *how, self.bias, want_received, want_sent)
 
 
 FORMATS = {
-    "postgresql": Format(5, 1, 4, "big", -4, alnum=True),
+    "postgresql": Format(5, 1, 4, "big", -4, lettered=True),
     "mysql": Format(4, 0, 3, "little"),
     "kafka": Format(4, 0, 4, "big"),
     "cassandra": Format(9, 5, 4, "big"),
@@ -208,6 +208,20 @@ def found_in_the_middle(rng: random.Random) -> Dialogue:
     stream = b"".join(frame[:length] + bytes(len(frame) - length - 1) + frame[-1:] for frame in made)
     pieces = [stream[at : at + 8192] for at in range(0, len(stream), 8192)]
     return Dialogue([(BEFORE, BEFORE), *((piece, piece) for piece in pieces)])
+
+
+@dialogue
+def found_among_answers(rng: random.Random) -> Dialogue:
+    """The same of PostgreSQL's own, as many INSERTs give them: a digit and zeros are found at many places."""
+    stream = (b"2\0\0\0\4" + b"C\0\0\0\x0fINSERT 0 1\0") * 20_000
+    pieces = [stream[at : at + 8192] for at in range(0, len(stream), 8192)]
+    return Dialogue([(BEFORE, BEFORE), *((piece, piece) for piece in pieces)])
+
+
+@dialogue
+def much_at_once(rng: random.Random) -> Dialogue:
+    """The first that is said is more than is passed on of a burst of HTTP's."""
+    return Dialogue([(b"\0" + rng.randbytes(1_500_000), b"")], client_sends=conversations.cut(rng, 100_000))
 
 
 @dialogue

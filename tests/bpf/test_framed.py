@@ -40,8 +40,9 @@ def test_the_rest_of_a_frame_is_not_taken_for_one() -> None:
         assert sum(have[-small - 4 - LARGE : -small]) == 4 + WANT_OF_ANSWERS
 
 
-def test_nothing_is_missing_where_it_is_not_known_where_frames_begin() -> None:
-    it = told_of_frames("found_in_the_middle", FORMATS["postgresql"])
+@pytest.mark.parametrize("name", ["found_in_the_middle", "found_among_answers"])
+def test_nothing_is_missing_where_it_is_not_known_where_frames_begin(name: str) -> None:
+    it = told_of_frames(name, FORMATS["postgresql"])
     for end, asks, answers in ((it.client, SEND, RECV), (it.server, RECV, SEND)):
         assert all(assert_spoken_for(end.ways[asks], it.asked))
         assert all(assert_spoken_for(end.ways[answers], it.answered))

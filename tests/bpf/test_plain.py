@@ -5,10 +5,10 @@ The dialogues are in others.py; what the ring has of both ends of each is compar
 
 import pytest
 
-from tests.bpf import records
+from tests.bpf import others, records
 from tests.bpf.others import BEFORE, HEAD, TAIL, WHOLE
 from tests.bpf.records import RECV, SEND
-from tests.bpf.watched import assert_spoken_for, recognised
+from tests.bpf.watched import assert_spoken_for, ends, recognised, watching
 
 
 @pytest.mark.parametrize("name", ["questions_and_answers", "looks_like_http", "one_way_for_long"])
@@ -36,3 +36,14 @@ def test_what_the_ring_has_no_room_for_is_a_hole_and_counted_nowhere() -> None:
     for before, after in (it.client.ways[SEND], it.server.ways[RECV]):
         assert (before.off, before.flags) == (0, 0)
         assert (after.off, after.data, after.flags) == (len(it.asked) - 10, it.asked[-10:], records.LOST)
+
+
+def test_a_new_connection_is_passed_on_whole_before_it_is_known_what_it_speaks() -> None:
+    """More at once than is passed on of a burst of HTTP's."""
+    with watching(64 << 20) as (session, ring), ends("much_at_once", held_in=others) as both:
+        ring.let_nobody_say()
+        both.all_turns()
+        session.flush()
+        client, server = both.of(ring.connections())
+    for way in (client.ways[SEND], server.ways[RECV]):
+        assert all(assert_spoken_for(way, both.it.stream(0)))

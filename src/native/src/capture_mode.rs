@@ -51,8 +51,9 @@ pub struct Framing {
     pub length_bytes: u8,
     /// Least significant byte first.
     pub little_endian: bool,
-    /// A header begins with an ASCII letter or digit, which tells beginnings from what is within a frame.
-    pub alnum: bool,
+    /// A header begins with an ASCII letter, or with a digit where there is no payload, which tells beginnings from
+    /// what is within a frame.
+    pub lettered: bool,
     /// What is to be added to the length for the payload's: -4 where a length of four bytes includes itself, and
     /// nothing else of the header.
     pub bias: i32,
@@ -95,7 +96,7 @@ mod tests {
         length_at: 1,
         length_bytes: 4,
         little_endian: false,
-        alnum: true,
+        lettered: true,
         bias: -4,
         want_request: 4096,
         want_response: 256,

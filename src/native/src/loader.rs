@@ -346,7 +346,7 @@ fn format_of(framing: &Framing, role: Role) -> frame_format {
         length_at: framing.length_at,
         length_bytes: framing.length_bytes,
         little_endian: u8::from(framing.little_endian),
-        alnum: u8::from(framing.alnum),
+        lettered: u8::from(framing.lettered),
         bias: framing.bias,
         want: framing.wants(role),
         ..frame_format::default()

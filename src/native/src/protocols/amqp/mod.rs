@@ -52,7 +52,7 @@ pub const CAPTURE: Capture = Capture::Framed(
         length_at: 3,
         length_bytes: 4,
         little_endian: false,
-        alnum: false,
+        lettered: false,
         bias: 1, // the end octet
         want_request: 2048,
         want_response: 2048,

@@ -49,7 +49,7 @@ pub(super) const CAPTURE: Capture = Capture::Framed(
         length_at: 0,
         length_bytes: 4,
         little_endian: true,
-        alnum: false,
+        lettered: false,
         bias: -(HEADER as i32),
         want_request: (MAX_KEPT - HEADER) as u32,
         want_response: 4096,

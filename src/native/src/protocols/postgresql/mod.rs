@@ -75,7 +75,7 @@ pub const CAPTURE: Capture = Capture::Framed(
         length_at: 1,
         length_bytes: 4,
         little_endian: false,
-        alnum: true,
+        lettered: true,
         bias: -4,
         want_request: (message::MAX_TEXT + message::MAX_NAME) as u32,
         want_response: ROW,
