@@ -4,9 +4,12 @@
  *
  *   up to PLAIN_WHOLE bytes   all of them
  *   more                      the first PLAIN_HEAD and the last EDGE_TAIL
+ *   behind BURST_MAX of a     all of up to SMALL, else the first EDGE_HEAD and the last EDGE_TAIL: somebody's 100 MB take
+ *     burst, while the reader   no room from what others say
+ *     is behind
  *
- * Each operation for itself: there may be one direction only, for hours. Nothing is read out of the bytes, and what the
- * ring has no room for is a hole.
+ * Else each operation for itself: there may be one direction only, for hours. Nothing is read out of the bytes, and what
+ * the ring has no room for is a hole.
  */
 #ifndef OTEL_EBPF_PLAIN_H
 #define OTEL_EBPF_PLAIN_H
@@ -71,6 +74,10 @@ __noinline int carry_plain(struct conn *c, struct op *o, __u32 len)
 		return emit_edge(c, o, 0, len);
 	if (len <= SMALL)
 		return emit_small(c, o, len);
+	if (c->half[o->dir & 1].burst_cap >= BURST_MAX && !ring_has_room()) {
+		emit_edges(c, o, len);
+		return 0;
+	}
 	if (len > PLAIN_WHOLE)
 		return emit_plain_edges(c, o, len);
 	bpf_loop(PLAIN_WHOLE / PIECE, plain_step, &w, 0);

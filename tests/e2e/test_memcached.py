@@ -1,5 +1,7 @@
 """memcached in its three languages: each command is a call on both sides, counted as the server counts."""
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -51,6 +53,20 @@ def both_sides(agent: Agent, server: Server, client: str) -> Counter[tuple[str, 
         assert span.status in (UNSET, ERROR), span
     assert rows(asked) == rows(served)
     return rows(asked)
+
+
+def test_nothing_is_missing_for_an_agent_that_gets_no_cpu(agent: Agent, server: Server) -> None:
+    """Of values that are larger than the ring what they begin and end with is kept, and so there is room for the rest."""
+    os.kill(agent.program.pid, signal.SIGSTOP)
+    try:
+        pid = memcached.client("text", server)
+    finally:
+        os.kill(agent.program.pid, signal.SIGCONT)
+    agent.settle()
+    asked, served = rows(agent.spans([pid], CLIENT)), rows(agent.spans(server.pids, SERVER))
+    assert asked == served
+    assert asked["set T:large ?", "SERVER_ERROR", NONE] == 1
+    assert asked["get T:a", "", 1] == asked["get T:nothing", "", 0] == 100
 
 
 def test_text(agent: Agent, server: Server) -> None:
