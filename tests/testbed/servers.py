@@ -8,6 +8,7 @@ finds its lines again. `encrypted`: the same over TLS, with the testbed's certif
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.testbed import cache, tls, toolchains
-from tests.testbed.process import Program, answers, answers_unix, descendants, free_port
+from tests.testbed.process import Program, answers, answers_unix, descendants, eventually, free_port, waiting_at
 
 APPS = Path(__file__).parent / "apps"
 PYTHON_APPS = APPS / "python"
@@ -94,6 +95,16 @@ class Server:
             if not tag or f"t={tag}" in line.query.split("&"):
                 lines.append(line)
         return lines
+
+    def settled_log(self, tag: str = "") -> list[LogLine]:
+        """The same once the server has gone through what a load has left it."""
+
+        def unmoved() -> list[LogLine] | None:
+            before = len(self.rows())
+            time.sleep(0.2)
+            return None if waiting_at(self.port) or len(self.rows()) != before else self.access_log(tag)
+
+        return eventually(unmoved, f"{self.name} has nothing more to do")
 
 
 @contextmanager
