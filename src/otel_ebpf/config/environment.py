@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeVar, cast, get_args
 
 from otel_ebpf.config import values
+from otel_ebpf.config.catalogue import SETTINGS, with_value
+from otel_ebpf.config.kinds import Other
+from otel_ebpf.config.origin import Origin
 from otel_ebpf.config.settings import (
-    LEAST_QUEUE_BYTES,
     Compression,
     GrpcCompression,
-    Kubernetes,
     Metrics,
     OtlpTarget,
     Protocol,
-    Queue,
     Sampler,
     Settings,
     Temporality,
@@ -45,6 +45,37 @@ class Environment:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self._known = set(_ALWAYS_KNOWN)
+        self._refused: set[str] = set()
+
+    def _refuse(self, name: str, problem: str, shown: str | None = None) -> None:
+        self._refused.add(name)
+        log.warning("%s=%s: %s; ignored", name, self.text(name) if shown is None else shown, problem)
+
+    def origins(self) -> dict[str, Origin]:
+        """Of each setting that a variable decided: which one."""
+        found = {}
+        for setting in SETTINGS:
+            for name in setting.env:
+                if self.text(name) and name not in self._refused:
+                    found[setting.name] = Origin("environment", name)
+                    break
+        return found
+
+    def plain(self, settings: Settings) -> Settings:
+        """`settings` with all that the catalogue knows how to read."""
+        for setting in SETTINGS:
+            if setting.by_hand or isinstance(setting.kind, Other):
+                continue
+            for name in setting.env:
+                if not (text := self.text(name)):
+                    continue
+                try:
+                    settings = with_value(settings, setting.name, setting.kind.parse(text))
+                except ValueError as error:
+                    self._refuse(name, str(error))
+                    continue
+                break
+        return settings
 
     def unknown(self) -> list[str]:
         """Names of variables for OpenTelemetry that are set and that nobody has asked for."""
@@ -76,7 +107,7 @@ class Environment:
                 number = math.nan
             if math.isfinite(number) and low <= number <= high:
                 return number
-            log.warning("%s=%s: not a number from %g to %g; ignored", name, text, low, high)
+            self._refuse(name, f"not a number from {low:g} to {high:g}")
         return default
 
     def name(self, names: tuple[str, ...], allowed: tuple[Name, ...], default: Name) -> Name:
@@ -86,7 +117,7 @@ class Environment:
             if text in allowed:
                 return text
             if text:
-                log.warning("%s=%s: not one of %s; ignored", name, text, ", ".join(allowed))
+                self._refuse(name, f"not one of {', '.join(allowed)}")
         return default
 
     def pairs(self, *names: str) -> tuple[tuple[str, str], ...]:
@@ -96,12 +127,17 @@ class Environment:
                 try:
                     return values.parse_pairs(text)
                 except ValueError:
-                    log.warning("%s: not of the form key=value,key=value; ignored", name)
+                    self._refuse(name, "not of the form key=value,key=value", shown="...")
         return ()
 
 
 def from_environment(variables: Mapping[str, str]) -> Settings:
     """Settings from OTEL_* variables alone."""
+    return read_environment(variables)[0]
+
+
+def read_environment(variables: Mapping[str, str]) -> tuple[Settings, dict[str, Origin]]:
+    """The same, and which variable decided what."""
     env = Environment(variables)
     off = env.flag("OTEL_SDK_DISABLED")
     settings = Settings(
@@ -123,27 +159,13 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
                 "cumulative",
             ),
         ),
-        queue=Queue(
-            directory=env.text("OTEL_EBPF_QUEUE_DIRECTORY"),
-            max_bytes=int(env.number(("OTEL_EBPF_QUEUE_MAX_BYTES",), Queue().max_bytes, low=LEAST_QUEUE_BYTES)),
-            max_age_s=env.number(("OTEL_EBPF_QUEUE_MAX_AGE_SECONDS",), Queue().max_age_s, low=1.0),
-        ),
         resource=_resource(env),
-        kubernetes=_kubernetes(env),
         log_level=_log_level(env),
     )
+    settings = env.plain(settings)
     if unknown := env.unknown():
         log.warning("set, but without a meaning here: %s", ", ".join(unknown))
-    return settings
-
-
-def _kubernetes(env: Environment) -> Kubernetes:
-    """By the names, and with the meanings, that OpenTelemetry's eBPF instrumentation (OBI) gave them."""
-    enabled = env.name(("OTEL_EBPF_KUBE_METADATA_ENABLE",), ("autodetect", "true", "false"), "autodetect")
-    return Kubernetes(
-        enabled=None if enabled == "autodetect" else enabled == "true",
-        cluster_name=env.text("OTEL_EBPF_KUBE_CLUSTER_NAME"),
-    )
+    return settings, env.origins()
 
 
 def _resource(env: Environment) -> tuple[tuple[str, str], ...]:
