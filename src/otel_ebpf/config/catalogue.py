@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final, get_args
 
 from otel_ebpf.config.kinds import Choice, Flag, Kind, Number, Other, Text
-from otel_ebpf.config.settings import LEAST_QUEUE_BYTES, Sampler, Settings, Temporality
+from otel_ebpf.config.settings import LEAST_QUEUE_BYTES, OtlpTarget, Sampler, Settings, Temporality
 
 OURS: Final = "distribution.otel_ebpf."
 
@@ -20,8 +20,9 @@ OURS: Final = "distribution.otel_ebpf."
 class Setting:
     """`name` is its place in `Settings`; a part of it may be None there, and so is the setting then.
 
-    `about` is for people. `key`: its path in the file; `*` stands for whichever exporter is there. `env`: its variables, the first that is set
-    counts. `live`: a running agent takes a new value over. `by_hand`: not read by what this catalogue says.
+    `about` is for people. `key`: its path in the file; `*` stands for whichever exporter is there. `env`: its
+    variables, of which the first that is set counts. `live`: a running agent takes a new value over. `by_hand`: not
+    read by what this catalogue says.
     """
 
     name: str
@@ -34,8 +35,9 @@ class Setting:
     by_hand: bool = False
 
     def default(self) -> Any:
-        """As `Settings` has it."""
-        return value_of(Settings(), self.name)
+        """As `Settings` has it; of a target, as one has it that is just a URL."""
+        _, target, name = self.name.partition(".target.")
+        return value_of(OtlpTarget(""), name) if target else value_of(Settings(), self.name)
 
 
 def ours(

@@ -55,7 +55,7 @@ class Number:
 
     def __str__(self) -> str:
         what = "whole number" if self.whole else "number"
-        return f"{what} from {self.low:g}" + ("" if math.isinf(self.high) else f" to {self.high:g}")
+        return f"{what} from {self.low:.12g}" + ("" if math.isinf(self.high) else f" to {self.high:.12g}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ Protocol = Literal["http/protobuf", "http/json", "grpc"]
 # A request may have some two megabytes.
 LEAST_QUEUE_BYTES: Final = 1 << 20
 
+# What is shown of secrets.
+MASK: Final = "REDACTED"
+
 # OpenTelemetry's operator annotates pods so; here it is another name of <prefix>enabled.
 INJECT_ANNOTATION: Final = "instrumentation.opentelemetry.io/inject-ebpf"
 
@@ -49,6 +52,14 @@ class Selection:
     exclude: tuple[Rule, ...] = ()
 
 
+def mask_url(url: str) -> str:
+    """The same URL without its credentials and its query's values: which of these are secrets its owner knows."""
+    parts = urlsplit(url)
+    credentials, at, host = parts.netloc.rpartition("@")
+    query = "&".join(f"{pair.partition('=')[0]}={MASK}" for pair in parts.query.split("&") if pair)
+    return parts._replace(netloc=f"{MASK}{at}{host}" if credentials else host, query=query).geturl()
+
+
 @dataclass(frozen=True, slots=True)
 class OtlpTarget:
     """Where one signal goes over OTLP. `url` is complete, path included; gRPC's has none. Its scheme says if by TLS."""
@@ -69,9 +80,8 @@ class OtlpTarget:
 
     @property
     def shown_url(self) -> str:
-        """The URL for people: without a password that may stand in it."""
-        parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        """The URL for people: without the secrets that may stand in it."""
+        return mask_url(self.url)
 
     @property
     def credentials(self) -> str:
