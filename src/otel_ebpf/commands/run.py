@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -15,10 +14,11 @@ from rich.console import Console
 
 from otel_ebpf.agent import Agent, Control
 from otel_ebpf.agent.kubernetes import Kubernetes, access
+from otel_ebpf.agent.reload import Reload
 from otel_ebpf.capture.session import encode_traces, open_session
 from otel_ebpf.commands.flags import load_all, log_to_stderr, selecting
 from otel_ebpf.config.load import config_path
-from otel_ebpf.config.settings import Selection, Settings
+from otel_ebpf.config.settings import Settings
 from otel_ebpf.discover.selection import only_ports
 from otel_ebpf.export.output import Output
 from otel_ebpf.export.queues import Queues
@@ -33,7 +33,9 @@ _SAME_SIGNAL_S = 0.5
 @click.command("run")
 @selecting
 @click.option(
-    "--config", metavar="FILE", help="Declarative configuration (OTEL_CONFIG_FILE). SIGHUP reads its rules anew."
+    "--config",
+    metavar="FILE",
+    help="Declarative configuration (OTEL_CONFIG_FILE). It is read anew when it changes, and on SIGHUP.",
 )
 @click.option("--metrics-only", is_flag=True, help="Make no spans.")
 @click.option(
@@ -86,19 +88,18 @@ def command(**options: Any) -> None:
       and OTEL_EBPF_QUEUE_MAX_AGE_SECONDS: an outage, a restart or a kill then loses nothing of it.
 
     \b
-    Signals: INT and TERM end it well, a second one at once; HUP reads the configuration file's rules anew.
+    Signals: INT and TERM end it well, a second one at once; HUP reads the configuration's file anew.
     Exit codes: 0 ended well, 2 invalid configuration, 3 not permitted, 4 the kernel can't, 5 output failed.
     """
     log_to_stderr()
     settings = load_all(options, os.environ).settings
     log.setLevel(settings.log_level.upper())
-    has_file = config_path(options["config"], os.environ) is not None
-    _run(
-        settings, options["duration"], (lambda: load_all(options, os.environ).settings.selection) if has_file else None
-    )
+    path = config_path(options["config"], os.environ)
+    reload = Reload(lambda: load_all(options, os.environ).settings, path) if path else None
+    _run(settings, options["duration"], reload)
 
 
-def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Selection] | None) -> None:
+def _run(settings: Settings, duration_s: float | None, reload: Reload | None) -> None:
     colours, width = _terminal()
     as_json = settings.output.format == "json"
     format_line: Formatter = json_line if as_json else TextLines(colours=colours, width=width)

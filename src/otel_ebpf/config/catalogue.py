@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final, get_args
 
-from otel_ebpf.config.kinds import Choice, Flag, Kind, Number, Other, Text
+from otel_ebpf.config.kinds import Choice, Flag, Kind, Number, Other, Text, Words
 from otel_ebpf.config.settings import LEAST_QUEUE_BYTES, OtlpTarget, Sampler, Settings, Temporality
 
 OURS: Final = "distribution.otel_ebpf."
@@ -210,6 +210,34 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "http.max_routes_per_service",
         Number(1),
         "http.route and rpc.method together; what is beyond is /** and _OTHER.",
+    ),
+    ours(
+        "privacy.drop_attributes",
+        Words(),
+        "Globs: attributes that no span has. Without url.query, url.full and lines have no query either.",
+        key="privacy.attributes.drop",
+        live=True,
+    ),
+    ours(
+        "privacy.keep_attributes",
+        Words(),
+        "Globs: if there are any, the only attributes that spans have.",
+        key="privacy.attributes.keep",
+        live=True,
+    ),
+    ours(
+        "privacy.redact_parameters",
+        Words(),
+        "Globs: query parameters whose values are REDACTED, besides those that look like secrets.",
+        key="privacy.query_parameters.redact",
+        live=True,
+    ),
+    ours(
+        "privacy.keep_parameters",
+        Words(),
+        "Globs: if there are any, the only query parameters whose values are not REDACTED.",
+        key="privacy.query_parameters.keep",
+        live=True,
     ),
     ours("capture.tls", Flag(), "See what is inside TLS, through probes on the libraries that are used."),
     ours("capture.ring_bytes", Number(check=ring_size), "Memory shared with the kernel; a power of two."),

@@ -138,6 +138,19 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """What leaves the node less than by default: globs of attributes' and of query parameters' names.
+
+    A list of what is kept, if it is not empty, keeps nothing else.
+    """
+
+    drop_attributes: tuple[str, ...] = ()
+    keep_attributes: tuple[str, ...] = ()
+    redact_parameters: tuple[str, ...] = ()
+    keep_parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """What standard output gets. `lines` None: only if nothing goes to a backend."""
 
@@ -170,6 +183,7 @@ class Settings:
     queue: Queue = field(default_factory=Queue)
     http: Http = field(default_factory=Http)
     capture: Capture = field(default_factory=Capture)
+    privacy: Privacy = field(default_factory=Privacy)
     output: Output = field(default_factory=Output)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
     resource: tuple[tuple[str, str], ...] = ()

@@ -14,6 +14,7 @@ use super::target::Target;
 use super::Settings;
 use crate::exchange::{Http, Role};
 use crate::otlp::{self, CallOwn, Context, Own, Url, Value};
+use crate::privacy::Policy;
 use crate::redact::is_plain_path;
 use crate::routes::RouteId;
 use crate::sampling::{self, Budget, Ids, Sampler, FLAG_RANDOM, FLAG_SAMPLED};
@@ -46,6 +47,8 @@ pub struct Spans {
     /// Slot of the process whose turn it is to be taken from first.
     next_slot: usize,
     pool: Arc<Pool>,
+    /// What spans may not say.
+    pub policy: Option<Policy>,
 }
 
 impl Spans {
@@ -59,7 +62,15 @@ impl Spans {
             queued_bytes: 0,
             next_slot: 0,
             pool: Arc::default(),
+            policy: None,
         })
+    }
+
+    /// From now on. Err: what is wrong, for people; then all stays as it was.
+    pub fn sample(&mut self, sampler: &str, arg: f64, spans_per_second: u64) -> Result<(), String> {
+        self.sampler = Sampler::new(sampler, arg)?;
+        self.budget.set(spans_per_second);
+        Ok(())
     }
 
     pub fn queued_bytes(&self) -> usize {
@@ -181,7 +192,14 @@ impl Spans {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let room = self.max_queued_bytes - self.queued_bytes;
-        let added = queue.append(&self.pool, room, longest, write);
+        let policy = self.policy.as_ref();
+        let added = queue.append(&self.pool, room, longest, |out| {
+            let start = out.len();
+            write(out);
+            if let Some(policy) = policy {
+                policy.lay_over(out, start);
+            }
+        });
         if added == 0 {
             counts.drop(Drop::QueueFull);
             return false;
