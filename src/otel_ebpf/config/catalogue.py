@@ -101,6 +101,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "How much the agent says on standard error.",
         "log_level",
         "OTEL_LOG_LEVEL",
+        "OTEL_EBPF_LOG_LEVEL",
         live=True,
     ),
     standard(
@@ -116,6 +117,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         Other("rules"),
         "Who is watched: any rule is enough. None: everybody, in a cluster who is annotated.",
         OURS + "selection.include",
+        "OTEL_EBPF_AUTO_TARGET_EXE",
         live=True,
         flag="--exe, --port, --pid, --cgroup, --service",
     ),
@@ -183,6 +185,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "ms from one export to the next.",
         f"{_PERIODIC}.interval",
         "OTEL_METRIC_EXPORT_INTERVAL",
+        "OTEL_EBPF_METRICS_INTERVAL",
         live=True,
     ),
     standard(

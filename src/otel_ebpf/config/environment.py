@@ -5,12 +5,13 @@ a number or a name that can't be understood warns and is ignored. What would sen
 endpoint, a protocol we do not speak) refuses to start instead: ConfigError.
 """
 
+import difflib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeVar, cast, get_args
 
-from otel_ebpf.config import values
+from otel_ebpf.config import obi, values
 from otel_ebpf.config.catalogue import SETTINGS, with_value
 from otel_ebpf.config.kinds import Other
 from otel_ebpf.config.origin import Origin
@@ -20,7 +21,9 @@ from otel_ebpf.config.settings import (
     Metrics,
     OtlpTarget,
     Protocol,
+    Rule,
     Sampler,
+    Selection,
     Settings,
     Temporality,
     Traces,
@@ -30,6 +33,7 @@ from otel_ebpf.errors import ConfigError
 log = logging.getLogger(__name__)
 
 Name = TypeVar("Name", bound=str)
+Value = TypeVar("Value")
 # Read in other places, or for other programs that share the environment: not worth a word.
 _ELSEWHERE: Final = ("OTEL_CONFIG_FILE", "OTEL_EXPORTER_OTLP_", "OTEL_LOGS_EXPORTER", "OTEL_PROPAGATORS")
 # Known even where all is off, and nobody asks for them.
@@ -77,9 +81,19 @@ class Environment:
                 break
         return settings
 
+    def parsed(self, name: str, parse: Callable[[str], Value]) -> Value | None:
+        """What `parse` makes of a variable; where it raises ValueError, that is ignored with a warning."""
+        if text := self.text(name):
+            try:
+                return parse(text)
+            except ValueError as error:
+                self._refuse(name, str(error))
+        return None
+
     def unknown(self) -> list[str]:
-        """Names of variables for OpenTelemetry that are set and that nobody has asked for."""
-        set_ones = (name for name, value in self._variables.items() if name.startswith("OTEL_") and value.strip())
+        """Names of variables for OpenTelemetry, or OBI's ancestor, that are set and that nobody has asked for."""
+        ours = ("OTEL_", "BEYLA_")
+        set_ones = (name for name, value in self._variables.items() if name.startswith(ours) and value.strip())
         return sorted(name for name in set_ones if name not in self._known and not name.startswith(_ELSEWHERE))
 
     def text(self, *names: str) -> str:
@@ -152,20 +166,41 @@ def read_environment(variables: Mapping[str, str]) -> tuple[Settings, dict[str, 
         ),
         metrics=Metrics(
             target=None if off else _target(env, "metrics"),
-            interval_s=env.number(("OTEL_METRIC_EXPORT_INTERVAL",), 60_000.0, low=1.0) / 1000,
+            interval_s=_interval_s(env),
             temporality=env.name(
                 ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",),
                 cast("tuple[Temporality, ...]", get_args(Temporality)),
                 "cumulative",
             ),
         ),
+        selection=_selection(env),
         resource=_resource(env),
         log_level=_log_level(env),
     )
     settings = env.plain(settings)
-    if unknown := env.unknown():
-        log.warning("set, but without a meaning here: %s", ", ".join(unknown))
+    for name in env.unknown():
+        _tell_unknown(name)
     return settings, env.origins()
+
+
+def _tell_unknown(name: str) -> None:
+    if instead := obi.advice(name):
+        log.warning("%s has no meaning here: %s", name, instead)
+        return
+    known = [*_ALWAYS_KNOWN, *(name for setting in SETTINGS for name in setting.env)]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+    log.warning("%s is set, but has no meaning here%s", name, f"; did you mean {close[0]}?" if close else "")
+
+
+def _selection(env: Environment) -> Selection:
+    globs = env.parsed("OTEL_EBPF_AUTO_TARGET_EXE", obi.path_globs)
+    return Selection((Rule(executables=globs),)) if globs else Selection()
+
+
+def _interval_s(env: Environment) -> float:
+    """OBI's name for it has a unit."""
+    default_s = env.parsed("OTEL_EBPF_METRICS_INTERVAL", obi.duration_s) or Metrics().interval_s
+    return env.number(("OTEL_METRIC_EXPORT_INTERVAL",), default_s * 1000, low=1.0) / 1000
 
 
 def _resource(env: Environment) -> tuple[tuple[str, str], ...]:
@@ -178,7 +213,7 @@ def _resource(env: Environment) -> tuple[tuple[str, str], ...]:
 def _log_level(env: Environment) -> LogLevel:
     levels: dict[str, LogLevel] = {"trace": "debug", "debug": "debug", "warn": "warning", "fatal": "error"}
     allowed = ("trace", "debug", "info", "warn", "warning", "error", "fatal")
-    text = env.name(("OTEL_LOG_LEVEL",), allowed, "info")
+    text = env.name(("OTEL_LOG_LEVEL", "OTEL_EBPF_LOG_LEVEL"), allowed, "info")
     return levels.get(text, cast("LogLevel", text))
 
 

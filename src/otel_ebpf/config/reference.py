@@ -9,9 +9,11 @@ from typing import Final
 from otel_ebpf.config.catalogue import OURS, SETTINGS, Setting
 from otel_ebpf.config.effective import plain
 from otel_ebpf.config.kinds import written
+from otel_ebpf.config.obi import ADVICE, SAME
 from otel_ebpf.config.schema import FileModel
 
-BEGIN: Final = "<!-- by `make docs` from src/otel_ebpf/config/catalogue.py -->"
+SETTINGS_BEGIN: Final = "<!-- settings by `make docs` from src/otel_ebpf/config/catalogue.py -->"
+VARIABLES_BEGIN: Final = "<!-- variables by `make docs` from src/otel_ebpf/config/obi.py -->"
 END: Final = "<!-- until here -->"
 
 
@@ -22,14 +24,14 @@ def json_schema() -> str:
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 
-def markdown() -> str:
+def settings() -> str:
     """A table of all settings."""
     rows = [
         "| setting | what | values | default | file | variable | flag | live |",
         "|---|---|---|---|---|---|---|---|",
     ]
     rows += [_row(setting) for setting in SETTINGS]
-    return "\n".join([BEGIN, "", *rows, "", END])
+    return "\n".join(rows)
 
 
 def _row(setting: Setting) -> str:
@@ -50,7 +52,17 @@ def _row(setting: Setting) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def variables() -> str:
+    """A table of OBI's variables."""
+    same = dict.fromkeys(SAME, "the same")
+    rows = [f"| `{name}` | {text} |" for name, text in sorted({**ADVICE, **same}.items())]
+    return "\n".join(["| OBI | here |", "|---|---|", *rows])
+
+
 def with_tables(text: str) -> str:
-    """A document with its generated part as it is to be."""
-    before, _, rest = text.partition(BEGIN)
-    return before + markdown() + rest.partition(END)[2]
+    """A document with its generated parts as they are to be."""
+    for begin, table in ((SETTINGS_BEGIN, settings), (VARIABLES_BEGIN, variables)):
+        before, found, rest = text.partition(begin)
+        if found:
+            text = f"{before}{begin}\n\n{table()}\n\n{END}{rest.partition(END)[2]}"
+    return text
