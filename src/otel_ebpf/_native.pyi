@@ -217,11 +217,15 @@ class Session:
         keep_attributes: Sequence[str] = ...,
         redact_parameters: Sequence[str] = ...,
         keep_parameters: Sequence[str] = ...,
+        request_headers: Sequence[str] = ...,
+        response_headers: Sequence[str] = ...,
+        clear_headers: Sequence[str] = ...,
     ) -> None:
         """Takes other settings over, from the next request on. Raises NativeError; then all stays as it was.
 
         Globs, compared without case: attributes that no span has, and the only ones that spans have if there are any;
-        query parameters whose values are REDACTED, and the only ones whose values are not.
+        query parameters whose values are REDACTED, and the only ones whose values are not; header fields that become
+        attributes, and those of them whose values are said although they are known to hold secrets.
         """
     def add_probes(
         self,

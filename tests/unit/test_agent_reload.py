@@ -95,6 +95,9 @@ def test_all_that_is_live_changes_without_a_restart(tmp_path: Path, caplog: pyte
             "keep_attributes": (),
             "redact_parameters": (),
             "keep_parameters": (),
+            "request_headers": (),
+            "response_headers": (),
+            "clear_headers": (),
         }
     ]
     assert "these need a restart, and stay as they were: command_args" in caplog.text

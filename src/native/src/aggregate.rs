@@ -37,6 +37,7 @@ pub use records::{
 use crate::conn::ConnInfo;
 use crate::exchange::{Detail, Exchange, Http, Role, Which};
 use crate::privacy::{Lists, Policy};
+use crate::protocols::headers;
 use crate::routes::{PathCache, RouteId, Routed};
 use crate::sql::Statements;
 use connection::OriginCache;
@@ -162,6 +163,8 @@ impl Aggregator {
             .sample(sampler, *sampler_arg, *spans_per_second)?;
         self.settings.infer_routes = *infer_routes;
         self.spans.policy = Policy::new(privacy);
+        let captures = self.spans.policy.as_ref().is_some_and(Policy::captures);
+        headers::want(captures && self.spans.enabled);
         Ok(())
     }
 

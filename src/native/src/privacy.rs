@@ -8,8 +8,9 @@
 use std::borrow::Cow;
 
 use crate::aggregate::Line;
-use crate::otlp::{append_bytes, append_varint};
-use crate::redact::REDACTED;
+use crate::otlp::append_bytes;
+use crate::protocols::headers;
+use crate::redact::{self, REDACTED};
 
 /// `*` stands for any characters, `?` for one. Compared without case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +73,22 @@ pub struct Lists {
     pub redact_parameters: Vec<String>,
     /// If there are any: the only query parameters whose values, and that without one, are not REDACTED.
     pub keep_parameters: Vec<String>,
+    /// Header fields of requests that become attributes.
+    pub request_headers: Vec<String>,
+    /// The same of responses.
+    pub response_headers: Vec<String>,
+    /// Those of them that are known to hold secrets, and are said all the same.
+    pub clear_headers: Vec<String>,
 }
 
 /// Longest attribute's name, or parameter's, that is compared; a longer one counts as in no list.
 const MAX_NAME: usize = 256;
+
+/// Attributes that one message's header fields can become at most.
+const MAX_HEADERS: usize = 64;
+/// Longest value of a header field; what is beyond is cut.
+const MAX_HEADER_VALUE: usize = 1 << 10;
+const HEADER_PREFIXES: [&str; 2] = ["http.request.header.", "http.response.header."];
 
 /// What becomes of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +105,9 @@ pub struct Policy {
     keep: Option<Vec<Glob>>,
     redact: Option<Vec<Glob>>,
     keep_parameters: Option<Vec<Glob>>,
+    /// Of requests and of responses.
+    headers: [Option<Vec<Glob>>; 2],
+    clear_headers: Option<Vec<Glob>>,
     query: Query,
     has_statements: bool,
 }
@@ -107,6 +123,11 @@ impl Policy {
             keep: globs(&lists.keep_attributes),
             redact: globs(&lists.redact_parameters),
             keep_parameters: globs(&lists.keep_parameters),
+            headers: [
+                globs(&lists.request_headers),
+                globs(&lists.response_headers),
+            ],
+            clear_headers: globs(&lists.clear_headers),
             query: Query::AsIs,
             has_statements: true,
         };
@@ -122,13 +143,19 @@ impl Policy {
         Some(policy)
     }
 
+    /// Whether header fields become attributes.
+    pub fn captures(&self) -> bool {
+        self.headers.iter().any(Option::is_some)
+    }
+
     /// Whether spans have this attribute.
     fn has(&self, name: &[u8]) -> bool {
         !any(&self.drop, name) && (self.keep.is_none() || any(&self.keep, name))
     }
 
-    /// Lays the policy over the one `ScopeSpans.spans` field that `out` has from `start` on.
-    pub fn lay_over(&self, out: &mut Vec<u8>, start: usize) {
+    /// Lays the policy over the one `ScopeSpans.spans` field that `out` has from `start` on. `headers`: lines of its
+    /// request's and its response's header fields, for which it may have room.
+    pub fn lay_over(&self, out: &mut Vec<u8>, start: usize, headers: [&[u8]; 2]) {
         let Some(span) = Field::first(&out[start..]) else {
             return;
         };
@@ -142,8 +169,56 @@ impl Policy {
                 kept.extend_from_slice(field.whole);
             }
         }
+        for (place, prefix) in HEADER_PREFIXES.iter().enumerate() {
+            if let Some(wanted) = &self.headers[place] {
+                self.header_attributes(prefix, wanted, headers[place], &mut kept);
+            }
+        }
         out.truncate(start);
         append_bytes(out, SPANS, &kept);
+    }
+
+    /// One attribute for each name, with all its values.
+    fn header_attributes(&self, prefix: &str, wanted: &[Glob], lines: &[u8], kept: &mut Vec<u8>) {
+        let mut found: Vec<(String, Vec<u8>)> = Vec::new();
+        for (name, value) in headers::fields(lines) {
+            let Ok(name) = String::from_utf8(name.to_ascii_lowercase()) else {
+                continue; // no token
+            };
+            let attribute = format!("{prefix}{name}");
+            if !wanted.iter().any(|glob| glob.matches(name.as_bytes()))
+                || !self.has(attribute.as_bytes())
+            {
+                continue;
+            }
+            let value = self.header_value(&name, value);
+            let mut one = Vec::with_capacity(value.len() + 4);
+            append_bytes(&mut one, STRING_VALUE as u8, &value);
+            let at = found.iter().position(|(known, _)| *known == attribute);
+            let at = match at {
+                Some(at) => at,
+                None if found.len() == MAX_HEADERS => return,
+                None => {
+                    found.push((attribute, Vec::new()));
+                    found.len() - 1
+                }
+            };
+            append_bytes(&mut found[at].1, ARRAY_VALUES, &one);
+        }
+        for (attribute, values) in found {
+            pair(kept, attribute.as_bytes(), ARRAY_VALUE, &values);
+        }
+    }
+
+    fn header_value(&self, name: &str, value: &[u8]) -> Vec<u8> {
+        if redact::is_secret_header(name) && !any(&self.clear_headers, name.as_bytes()) {
+            return REDACTED.into();
+        }
+        let value = &value[..value.len().min(MAX_HEADER_VALUE)];
+        // A URL in it has the same secrets as elsewhere.
+        let clean = redact::target(value);
+        let clean = self.url(&clean);
+        String::from_utf8_lossy(&clean).into_owned().into_bytes()
     }
 
     fn attribute(&self, field: &Field<'_>, kept: &mut Vec<u8>) {
@@ -165,7 +240,7 @@ impl Policy {
                 } else {
                     self.url(text.value)
                 };
-                return string(kept, key.value, &changed);
+                return pair(kept, key.value, STRING_VALUE as u8, &changed);
             }
         }
         kept.extend_from_slice(field.whole);
@@ -232,12 +307,15 @@ impl Policy {
     }
 }
 
-/// Fields' numbers: ScopeSpans.spans, Span.attributes, KeyValue.key and .value, AnyValue.string_value.
+/// Fields' numbers: ScopeSpans.spans, Span.attributes, KeyValue.key and .value, AnyValue.string_value and
+/// .array_value, ArrayValue.values.
 const SPANS: u8 = 2;
 const ATTRIBUTES: u64 = 9;
 const KEY: u64 = 1;
 const VALUE: u8 = 2;
 const STRING_VALUE: u64 = 1;
+const ARRAY_VALUE: u8 = 5;
+const ARRAY_VALUES: u8 = 1;
 
 /// A field of a protobuf message, with its value if that is length-delimited.
 struct Field<'a> {
@@ -281,15 +359,14 @@ fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
     None
 }
 
-fn string(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+/// Appends an attribute. `field`: of AnyValue.
+fn pair(out: &mut Vec<u8>, key: &[u8], field: u8, value: &[u8]) {
     let mut text = Vec::with_capacity(value.len() + 8);
-    append_bytes(&mut text, STRING_VALUE as u8, value);
+    append_bytes(&mut text, field, value);
     let mut pair = Vec::with_capacity(key.len() + text.len() + 16);
     append_bytes(&mut pair, KEY as u8, key);
     append_bytes(&mut pair, VALUE, &text);
-    out.push((ATTRIBUTES as u8) << 3 | 2);
-    append_varint(out, pair.len() as u64);
-    out.extend_from_slice(&pair);
+    append_bytes(out, ATTRIBUTES as u8, &pair);
 }
 
 fn lower<'a>(name: &[u8], room: &'a mut [u8; MAX_NAME]) -> &'a [u8] {
@@ -408,7 +485,7 @@ mod tests {
         let policy = policy(|l| l.drop_attributes = names(&["*"]));
         for bytes in [&b""[..], b"\x12", b"\x12\xff", b"\x12\x7f\x4a", b"\x17"] {
             let mut out = bytes.to_vec();
-            policy.lay_over(&mut out, 0);
+            policy.lay_over(&mut out, 0, [&[]; 2]);
             assert_eq!(out, bytes);
         }
     }

@@ -215,7 +215,8 @@ impl Session {
     }
 
     #[pyo3(signature = (*, sampler, sampler_arg, spans_per_second, routes, drop_attributes = Vec::new(),
-                        keep_attributes = Vec::new(), redact_parameters = Vec::new(), keep_parameters = Vec::new()))]
+                        keep_attributes = Vec::new(), redact_parameters = Vec::new(), keep_parameters = Vec::new(),
+                        request_headers = Vec::new(), response_headers = Vec::new(), clear_headers = Vec::new()))]
     #[allow(clippy::too_many_arguments)]
     fn reconfigure(
         &self,
@@ -228,6 +229,9 @@ impl Session {
         keep_attributes: Vec<String>,
         redact_parameters: Vec<String>,
         keep_parameters: Vec<String>,
+        request_headers: Vec<String>,
+        response_headers: Vec<String>,
+        clear_headers: Vec<String>,
     ) -> PyResult<()> {
         let live = Live {
             sampler,
@@ -239,6 +243,9 @@ impl Session {
                 keep_attributes,
                 redact_parameters,
                 keep_parameters,
+                request_headers,
+                response_headers,
+                clear_headers,
             },
         };
         py.detach(|| self.shared.streams().aggregator.reconfigure(&live))

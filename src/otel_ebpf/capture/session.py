@@ -53,6 +53,9 @@ class Core(Protocol):
         keep_attributes: Sequence[str] = ...,
         redact_parameters: Sequence[str] = ...,
         keep_parameters: Sequence[str] = ...,
+        request_headers: Sequence[str] = ...,
+        response_headers: Sequence[str] = ...,
+        clear_headers: Sequence[str] = ...,
     ) -> None: ...
     def add_probes(
         self,
@@ -126,6 +129,9 @@ def reconfigure(core: Core, settings: Settings) -> None:
         keep_attributes=privacy.keep_attributes,
         redact_parameters=privacy.redact_parameters,
         keep_parameters=privacy.keep_parameters,
+        request_headers=privacy.request_headers,
+        response_headers=privacy.response_headers,
+        clear_headers=privacy.clear_headers,
     )
 
 

@@ -139,15 +139,19 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """What leaves the node less than by default: globs of attributes' and of query parameters' names.
+    """What leaves the node less, or more, than by default: globs of names.
 
-    A list of what is kept, if it is not empty, keeps nothing else.
+    A list of what is kept, if it is not empty, keeps nothing else. Headers are HTTP's, of which none is captured unless
+    it is asked for; those known to hold secrets are masked unless they are in `clear_headers`.
     """
 
     drop_attributes: tuple[str, ...] = ()
     keep_attributes: tuple[str, ...] = ()
     redact_parameters: tuple[str, ...] = ()
     keep_parameters: tuple[str, ...] = ()
+    request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
+    clear_headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,13 @@ impl Spans {
             + context.trace_state.len()
             + MAX_REST_BYTES;
         let write = |out: &mut Vec<u8>| otlp::append_span(out, [&template, connection], &own);
-        self.enqueue(&mut process.queue, &mut process.counts, longest, write)
+        let headers = if fields.is_rpc() {
+            [&[][..]; 2]
+        } else {
+            [http.request_headers, http.response_headers]
+        };
+        let (queue, counts) = (&mut process.queue, &mut process.counts);
+        self.enqueue(queue, counts, longest, headers, write)
     }
 
     /// The same for a call that is not HTTP's.
@@ -180,7 +186,8 @@ impl Spans {
         let longest = template.len() + connection.len() + MAX_CALL_BYTES;
         let write =
             |out: &mut Vec<u8>| otlp::append_call(out, [&template, connection], own, attributes);
-        self.enqueue(&mut process.queue, &mut process.counts, longest, write)
+        let (queue, counts) = (&mut process.queue, &mut process.counts);
+        self.enqueue(queue, counts, longest, [&[]; 2], write)
     }
 
     #[inline(always)]
@@ -189,6 +196,7 @@ impl Spans {
         queue: &mut SpanQueue,
         counts: &mut Counts,
         longest: usize,
+        headers: [&[u8]; 2],
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let room = self.max_queued_bytes - self.queued_bytes;
@@ -197,7 +205,7 @@ impl Spans {
             let start = out.len();
             write(out);
             if let Some(policy) = policy {
-                policy.lay_over(out, start);
+                policy.lay_over(out, start, headers);
             }
         });
         if added == 0 {
