@@ -51,7 +51,7 @@ def validate(file: str | None, strict: bool) -> None:
 
     \b
     Examples:
-      otel-ebpf config validate c.yaml && sudo systemctl reload otel-ebpf
+      otel-ebpf config validate c.yaml && sudo mv c.yaml /etc/otel-ebpf/config.yaml   a running agent sees it
       otel-ebpf config validate --strict          the environment, or OTEL_CONFIG_FILE
 
     \b
