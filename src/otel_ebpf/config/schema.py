@@ -198,12 +198,23 @@ class RootSamplerModel(Model):
     probability: Annotated[Any, _OTHER_SAMPLERS] = Field(default=None, alias="probability/development")
 
 
+def _only(sampler: str) -> BeforeValidator:
+    """What a parent said is followed, as by default: nothing else is there."""
+
+    def check(value: object) -> object:
+        if value is not None and not (isinstance(value, dict) and list(value) == [sampler]):
+            raise ValueError(f"only {sampler} is there, as by default")
+        return value
+
+    return BeforeValidator(check)
+
+
 class ParentBasedModel(Model):
     root: RootSamplerModel | None = None
-    remote_parent_sampled: Unused = None
-    remote_parent_not_sampled: Unused = None
-    local_parent_sampled: Unused = None
-    local_parent_not_sampled: Unused = None
+    remote_parent_sampled: Annotated[Any, _only("always_on")] = None
+    remote_parent_not_sampled: Annotated[Any, _only("always_off")] = None
+    local_parent_sampled: Annotated[Any, _only("always_on")] = None
+    local_parent_not_sampled: Annotated[Any, _only("always_off")] = None
 
 
 class SamplerModel(RootSamplerModel):

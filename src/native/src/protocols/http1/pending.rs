@@ -217,7 +217,7 @@ impl Work {
             .get(start..start + pending.len)
             .unwrap_or_default();
         let request = &pending.request;
-        let plain = Http {
+        let mut plain = Http {
             method: request.method.of(text).unwrap_or_default(),
             target: request.target.of(text).unwrap_or_default(),
             version: request.version,
@@ -229,16 +229,14 @@ impl Work {
             product: outcome.product,
             ..Http::default()
         };
-        let plain = if headers::are_wanted() {
-            let all = |lines, are_there| if are_there { lines } else { &[][..] };
-            Http {
-                request_headers: all(headers::of_head(text), pending.is_whole),
-                response_headers: all(&self.response_headers, outcome.status.is_some()),
-                ..plain
+        if headers::are_wanted() {
+            if pending.is_whole {
+                plain.request_headers = headers::of_head(text);
             }
-        } else {
-            plain
-        };
+            if outcome.status.is_some() {
+                plain.response_headers = &self.response_headers;
+            }
+        }
         let exchange = |http| Exchange {
             start_ns: pending.start_ns,
             end_ns: outcome.end_ns,
