@@ -39,27 +39,34 @@ def type_of(kind: Kind) -> Any:
 
 
 def model(by_hand: Mapping[str, Any]) -> type[Model]:
-    """What may stand under `distribution.otel_ebpf`. `by_hand`: types of keys that the catalogue does not read."""
+    """What may stand under `distribution.otel_ebpf`.
+
+    `by_hand`: types of keys that the catalogue does not read, `a.b` for one that stands beside others that it does.
+    """
     tree: dict[str, Any] = {}
-    for key, setting in BY_KEY.items():
+    leaves = {key.removeprefix(OURS): _field(setting) for key, setting in BY_KEY.items()}
+    for key, field in ({key: (kind | None, None) for key, kind in by_hand.items()} | leaves).items():
         branch = tree
-        *around, last = key.removeprefix(OURS).split(".")
+        *around, last = key.split(".")
         for part in around:
             branch = branch.setdefault(part, {})
-        branch[last] = setting
-    return _model("OurModel", tree, by_hand)
+        branch[last] = field
+    return _model("OurModel", tree)
 
 
-def _model(name: str, tree: Mapping[str, Any], more: Mapping[str, Any]) -> type[Model]:
-    made: dict[str, Any] = {key: (kind | None, None) for key, kind in more.items()}
-    for key, part in tree.items():
-        if isinstance(part, Setting):
-            default = part.default()
-            text = part.about if default in (None, "", ()) else f"{part.about} Default: {default}"
-            made[key] = (type_of(part.kind) | None, Field(default=None, description=text))
-        else:
-            made[key] = (_model(f"{key.title().replace('_', '')}Model", part, {}) | None, None)
-    return create_model(name, __base__=Model, **made)
+def _field(setting: Setting) -> tuple[Any, Any]:
+    default = setting.default()
+    text = setting.about if default in (None, "", ()) else f"{setting.about} Default: {default}"
+    return type_of(setting.kind) | None, Field(default=None, description=text)
+
+
+def _model(name: str, tree: Mapping[str, Any]) -> type[Model]:
+    def inner(key: str, part: Any) -> Any:
+        if not isinstance(part, dict):
+            return part
+        return _model(f"{key.title().replace('_', '')}Model", part) | None, None
+
+    return create_model(name, __base__=Model, **{key: inner(key, part) for key, part in tree.items()})
 
 
 def apply(settings: Settings, said: BaseModel) -> Settings:
