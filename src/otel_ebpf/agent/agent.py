@@ -10,6 +10,7 @@ is sent on its own.
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -19,12 +20,14 @@ from typing import Final, Protocol
 
 from otel_ebpf import __version__, semconv
 from otel_ebpf.agent.kubernetes import Kubernetes
+from otel_ebpf.agent.reload import Reload
 from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.agent.watch import Watch, selects
-from otel_ebpf.capture.session import Core
-from otel_ebpf.config.settings import Selection, Settings
+from otel_ebpf.capture.session import Core, reconfigure
+from otel_ebpf.config.catalogue import value_of
+from otel_ebpf.config.settings import Settings
 from otel_ebpf.enrich.process import Enricher
-from otel_ebpf.errors import ConfigError, OutputError
+from otel_ebpf.errors import OutputError
 from otel_ebpf.export.body import Body
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
 from otel_ebpf.export.otlp import OtlpClient
@@ -122,15 +125,20 @@ class _Traces:
         self.sender = sender
         self._core = core
         self._watch = watch
-        self._settings = settings.traces
         self._encode = encode
         # A core that may hold little is not left to fill up.
-        self._full_bytes = min(_SPANS_BYTES, self._settings.queue_bytes // 2)
-        delay_s = self._settings.schedule_delay_s
-        self._delay_s = min(delay_s, _TO_DISK_S) if isinstance(sender, QueuedSender) else delay_s
-        self._due_s = time.monotonic() + self._delay_s
+        self._full_bytes = min(_SPANS_BYTES, settings.traces.queue_bytes // 2)
+        self._due_s = math.inf
+        self.set(settings)
         self._gathered_s = 0.0
         self.emptied_s = 0.0  # when the core was last seen to hold none
+
+    def set(self, settings: Settings) -> None:
+        """Goes by these settings from now on."""
+        self._settings = settings.traces
+        delay_s = self._settings.schedule_delay_s
+        self._delay_s = min(delay_s, _TO_DISK_S) if isinstance(self.sender, QueuedSender) else delay_s
+        self._due_s = min(self._due_s, time.monotonic() + self._delay_s)
 
     def move(self, spans: int, left_bytes: int) -> None:
         """Sends what the core holds if it has waited long enough, or is enough for a batch and has waited a little."""
@@ -185,9 +193,14 @@ class _Metrics:
         self._encoder = MetricsEncoder(
             delta=settings.metrics.temporality != "cumulative", start_unix_ns=self._start_unix_ns
         )
-        self._interval_s = settings.metrics.interval_s if sender else _READ_EVERY_S
-        self._due_s = time.monotonic() + self._interval_s
+        self._due_s = math.inf
+        self.set(settings)
         self._ended: list[int] = []
+
+    def set(self, settings: Settings) -> None:
+        """Goes by these settings from now on."""
+        self._interval_s = settings.metrics.interval_s if self.sender else _READ_EVERY_S
+        self._due_s = min(self._due_s, time.monotonic() + self._interval_s)
 
     def due(self) -> bool:
         """Whether an interval is over. While the backend lags, the core keeps counting: nothing is lost."""
@@ -286,7 +299,7 @@ class Agent:
         *,
         encode_traces: EncodeTraces,
         format_line: Formatter,
-        reload: Callable[[], Selection] | None = None,
+        reload: Reload | None = None,
         queues: Queues | None = None,
         kubernetes: Kubernetes | None = None,
     ) -> None:
@@ -304,6 +317,7 @@ class Agent:
         self._tls = TlsProbes(core, selected) if settings.capture.tls else None
         self._watch = Watch(core, enricher, settings.selection, self._tls, kubernetes)
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
+        self._clients: list[tuple[str, OtlpClient]] = []
         self._traces = self._open_traces(encode_traces)
         self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded)
         self._tick_s = _TICK_S if self._lines or self._traces else _SLOW_TICK_S
@@ -322,6 +336,7 @@ class Agent:
         return self._sender("metrics", "series", OtlpClient(target, METRICS, hurry), hurry)
 
     def _sender(self, signal: str, items: str, client: OtlpClient, hurry: threading.Event) -> Sender | QueuedSender:
+        self._clients.append((signal, client))
         queue = self._queues.get(signal) if self._queues else None
         return QueuedSender(items, client, hurry, queue) if queue else Sender(items, client, hurry)
 
@@ -349,9 +364,9 @@ class Agent:
 
     def _tick(self, control: Control) -> None:
         began_s = time.monotonic()
-        if control.reload:
+        if self._reload and (control.reload or self._reload.changed()):
+            self._settings = self._reload.read(self._settings, self._set)
             control.reload = False
-            self._reselect()
         self._take_all()
         self._output.check()
         # What a new process does is captured and held until its verdict: the sooner the better.
@@ -369,21 +384,25 @@ class Agent:
             self._traces.move(spans, spans_bytes)
         if self._metrics.due():
             self._metrics.read()
-            self._metrics.tell(*self._accounting(self._core.counters()), self._cluster_counters())
+            self._metrics.tell(*self._accounting(self._core.counters()), self._more_counters())
         for key in self._core.take_exits():
             self._metrics.ended(key)
             self._watch.ended(key, now_s)
         self._watch.forget(now_s, self._traces.emptied_s if self._traces else now_s)
 
-    def _reselect(self) -> None:
-        if self._reload is None:
-            return
-        try:
-            self._watch.reselect(self._reload())
-        except ConfigError as error:
-            log.error("%s; the rules stay as they were", error)  # noqa: TRY400 - theirs, not ours: no traceback
-        else:
-            log.info("rules read anew")
+    def _set(self, settings: Settings) -> None:
+        """Goes by these settings from now on. Raises ConfigError before anything is changed."""
+        targets = [(client, value_of(settings, f"{signal}.target")) for signal, client in self._clients]
+        turns = [client.turn_to(target) for client, target in targets]
+        reconfigure(self._core, settings)
+        for turn in turns:
+            turn()
+        if self._traces:
+            self._traces.set(settings)
+        self._metrics.set(settings)
+        if settings.selection != self._settings.selection:
+            self._watch.reselect(settings.selection)
+        logging.getLogger("otel_ebpf").setLevel(settings.log_level.upper())
 
     def _finish(self) -> Summary:
         """Takes what is left, detaches, then sees it off: nothing stays attached while a slow backend is waited for."""
@@ -403,7 +422,7 @@ class Agent:
         if traces:
             traces.sender.close(_END_TRACES_S)
         accounting, delivery = self._accounting(counters, ended=True)
-        metrics.tell(accounting, delivery, self._cluster_counters())
+        metrics.tell(accounting, delivery, self._more_counters())
         if metrics.sender:
             metrics.sender.close(_END_METRICS_S)
         if self._queues:
@@ -418,8 +437,8 @@ class Agent:
             series=metrics.sender.delivery() if metrics.sender else None,
         )
 
-    def _cluster_counters(self) -> Sequence[Value]:
-        return tuple(self._kubernetes.counters()) if self._kubernetes else ()
+    def _more_counters(self) -> Sequence[Value]:
+        return [value for source in (self._kubernetes, self._reload) if source for value in source.counters()]
 
     def _accounting(self, counters: dict[str, int], *, ended: bool = False) -> tuple[Accounting, Delivery | None]:
         """The core's books and the sender's, put together; and the sender's alone."""
