@@ -134,7 +134,7 @@ def test_rules_of_a_file_and_sighup(
             ask_both((wanted, other), f"{tag}-2")
             file.write_text("file_format: nonsense\n")
             agent.program.popen.send_signal(signal.SIGHUP)
-            eventually(lambda: "stay as they were" in agent.program.stderr, "the bad file is refused")
+            eventually(lambda: "all stays as it was" in agent.program.stderr, "the bad file is refused")
             ask_both((wanted, other), f"{tag}-3")
             assert agent.end() == 0
             assert {span.tag for span in agent.spans(wanted.pids)} == {f"{tag}-1"}
