@@ -365,8 +365,8 @@ class Agent:
     def _tick(self, control: Control) -> None:
         began_s = time.monotonic()
         if self._reload and (control.reload or self._reload.changed()):
+            control.reload = False  # before: whoever asks meanwhile asks for more
             self._settings = self._reload.read(self._settings, self._set)
-            control.reload = False
         self._take_all()
         self._output.check()
         # What a new process does is captured and held until its verdict: the sooner the better.
