@@ -15,6 +15,8 @@ __all__ = [
     "SIZE_BOUNDS",
     "ActiveSeries",
     "CallSeries",
+    "Exemplar",
+    "Exponential",
     "Histogram",
     "HttpSeries",
     "Line",
@@ -75,6 +77,22 @@ class Line(NamedTuple):
     trace_id: str  # 32 hex digits, "" where no span was made
     span_id: str
 
+class Exemplar(NamedTuple):
+    """An exchange that a histogram counted."""
+
+    value: float  # what was recorded of it
+    time_unix_ns: int  # its end
+    trace_id: bytes  # b"" where no span was made
+    span_id: bytes
+
+class Exponential(NamedTuple):
+    """Buckets of a base-2 exponential histogram, as OTLP has them: the base is 2 ** (2 ** -scale)."""
+
+    scale: int
+    zero_count: int
+    offset: int  # index of the first bucket
+    counts: list[int]
+
 class Histogram(NamedTuple):
     """Cumulative since the series began; bounds are the conventions': `DURATION_BOUNDS_S`, `DB_BOUNDS_S` of databases, or `SIZE_BOUNDS`."""
 
@@ -83,6 +101,8 @@ class Histogram(NamedTuple):
     min: float
     max: float
     buckets: list[int]
+    exponential: Exponential | None  # only with `exponential`
+    exemplars: list[Exemplar]  # one for each of `buckets` at most
 
 class HttpSeries(NamedTuple):
     """One series of http.{server,client}.request.*, or of gRPC on top of it: rpc.{server,client}.call.*.
@@ -189,6 +209,8 @@ class Session:
         routes: Literal["infer", "unset"] = "infer",
         max_routes_per_service: int = 200,
         max_series: int = 2000,  # per process
+        exemplars: str = "trace_based",  # OTEL_METRICS_EXEMPLAR_FILTER's names
+        exponential: bool = False,  # keep histograms in exponential buckets too
         sampler: str = "parentbased_always_on",  # OTEL_TRACES_SAMPLER's names
         sampler_arg: float = 1.0,
         stats: bool = False,  # bpf_stats: run time by program
@@ -259,7 +281,9 @@ class Session:
     def take_spans(self, max_bytes: int = 4 << 20) -> list[SpanBatch]: ...
     def take_lines(self, limit: int = 1000) -> list[Line]: ...
     def read_series(self) -> tuple[list[HttpSeries], list[CallSeries]]:
-        """All series, cumulative; those of ended processes once more, then never again."""
+        """All series, cumulative, with the interval's exemplars; those of ended processes once more, then never again."""
+    def peek_series(self) -> tuple[list[HttpSeries], list[CallSeries]]:
+        """The same with the newest exemplars, and without a trace: an interval's reading finds what it would have found."""
     def read_active(self) -> list[ActiveSeries]: ...
     def backlog(self) -> tuple[int, int, int]:
         """Spans that wait to be taken, their bytes, and lines dropped so far; costs no system call."""

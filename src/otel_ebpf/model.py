@@ -89,6 +89,32 @@ class Line(Protocol):
     def span_id(self) -> str: ...
 
 
+class Exemplar(Protocol):
+    """An exchange that a histogram counted; its ids are b"" where no span was made of it."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def time_unix_ns(self) -> int: ...
+    @property
+    def trace_id(self) -> bytes: ...
+    @property
+    def span_id(self) -> bytes: ...
+
+
+class Exponential(Protocol):
+    """Buckets of a base-2 exponential histogram (OTLP's metrics.proto): the base is 2 ** (2 ** -scale)."""
+
+    @property
+    def scale(self) -> int: ...
+    @property
+    def zero_count(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def counts(self) -> Sequence[int]: ...
+
+
 class Histogram(Protocol):
     """Cumulative since the series began. `buckets` has one count more than there are bounds."""
 
@@ -102,6 +128,10 @@ class Histogram(Protocol):
     def max(self) -> float: ...
     @property
     def buckets(self) -> Sequence[int]: ...
+    @property
+    def exponential(self) -> Exponential | None: ...
+    @property
+    def exemplars(self) -> Sequence[Exemplar]: ...
 
 
 class HttpSeries(Protocol):

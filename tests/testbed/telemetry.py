@@ -97,7 +97,7 @@ class Point:
 
     name: str
     unit: str
-    kind: str  # "sum", "gauge", "histogram"
+    kind: str  # "sum", "gauge", "histogram", "exponentialHistogram"
     temporality: int  # 1 delta, 2 cumulative; 0 for a gauge
     attributes: dict[str, Any]
     resource: dict[str, Any]
@@ -107,6 +107,10 @@ class Point:
     count: int  # of a histogram
     bounds: tuple[float, ...]
     buckets: tuple[int, ...]
+    scale: int = 0  # of an exponential histogram, as are the next two; its `buckets` are those above zero
+    zero_count: int = 0
+    offset: int = 0
+    exemplars: tuple[tuple[float, str, str], ...] = ()  # (value, trace id, span id)
 
     @property
     def pid(self) -> int:
@@ -140,8 +144,9 @@ def _points(batch: dict[str, Any]) -> Iterator[Point]:
         resource = _attributes(part.get("resource", {}).get("attributes", []))
         for scope in part.get("scopeMetrics", []):
             for metric in scope.get("metrics", []):
-                kind = next(k for k in ("sum", "gauge", "histogram") if k in metric)
+                kind = next(k for k in ("sum", "gauge", "histogram", "exponentialHistogram") if k in metric)
                 for row in metric[kind].get("dataPoints", []):
+                    positive = row.get("positive", {})
                     yield Point(
                         metric["name"],
                         metric.get("unit", ""),
@@ -154,7 +159,14 @@ def _points(batch: dict[str, Any]) -> Iterator[Point]:
                         float(row.get("sum", row.get("asInt", row.get("asDouble", 0)))),
                         int(row.get("count", 0)),
                         tuple(row.get("explicitBounds", ())),
-                        tuple(int(n) for n in row.get("bucketCounts", ())),
+                        tuple(int(n) for n in row.get("bucketCounts", positive.get("bucketCounts", ()))),
+                        int(row.get("scale", 0)),
+                        int(row.get("zeroCount", 0)),
+                        int(positive.get("offset", 0)),
+                        tuple(
+                            (float(one["asDouble"]), one.get("traceId", ""), one.get("spanId", ""))
+                            for one in row.get("exemplars", ())
+                        ),
                     )
 
 
@@ -200,6 +212,14 @@ class Telemetry:
         """The newest point of each series of a metric, of these processes or of all."""
         wanted = set(pids)
         return [point for point in self._newest.get(name, {}).values() if not wanted or point.pid in wanted]
+
+    def history(self, name: str, pids: Iterable[int]) -> list[Point]:
+        """Every point of a metric that has arrived of these processes, in the order of its arrival."""
+        wanted = set(pids)
+        with self.file.open("rb") as file:
+            batches = [json.loads(line) for line in file.read(self._offset).splitlines()]
+        points = (point for batch in batches for point in _points(batch))
+        return [point for point in points if point.name == name and point.pid in wanted]
 
     def count(self, name: str, pids: Iterable[int] = (), status: int | None = None) -> int:
         """How many measurements a histogram holds: all, or whole answers with this status code."""

@@ -51,12 +51,28 @@ class Line(NamedTuple):
     span_id: str = ""
 
 
+class Exemplar(NamedTuple):
+    value: float = 0.02
+    time_unix_ns: int = 1_700_000_001_000_000_000
+    trace_id: bytes = bytes(range(16))
+    span_id: bytes = bytes(range(8))
+
+
+class Exponential(NamedTuple):
+    scale: int = 20
+    zero_count: int = 0
+    offset: int = 0
+    counts: tuple[int, ...] = (1,)
+
+
 class Histogram(NamedTuple):
     count: int = 1  # type: ignore[assignment]  # shadows tuple.count
     sum: float = 0.02
     min: float = 0.02
     max: float = 0.02
     buckets: tuple[int, ...] = (0, 0, 1, *(0,) * 12)
+    exponential: Exponential | None = None
+    exemplars: tuple[Exemplar, ...] = ()
 
 
 class Series(NamedTuple):
@@ -229,6 +245,9 @@ class FakeCore:
 
     def read_series(self) -> tuple[list[Series], list[Calls]]:
         return self.series, self.calls
+
+    def peek_series(self) -> tuple[list[Series], list[Calls]]:
+        return self.read_series()
 
     def read_active(self) -> list[Active]:
         return self.active

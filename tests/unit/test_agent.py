@@ -21,6 +21,7 @@ from otel_ebpf.config.settings import Queue, Rule, Selection, Settings
 from otel_ebpf.discover.tls import TlsReport
 from otel_ebpf.errors import ConfigError, OutputClosed
 from otel_ebpf.export.output import Output
+from otel_ebpf.export.prometheus.endpoint import Endpoint
 from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.summary import Summary
 from otel_ebpf.export.terminal import TextLines
@@ -46,6 +47,7 @@ class Run:
         settings: Settings,
         reload: Reload | None = None,
         queues: Queues | None = None,
+        endpoint: Endpoint | None = None,
     ) -> None:
         self.core = core
         self.control = Control()
@@ -60,6 +62,7 @@ class Run:
             format_line=TextLines(colours=None, width=0),
             reload=reload,
             queues=queues,
+            endpoint=endpoint,
         )
         self.thread = threading.Thread(target=self._run)
 
@@ -87,8 +90,9 @@ def running(
     settings: Settings,
     reload: Reload | None = None,
     queues: Queues | None = None,
+    endpoint: Endpoint | None = None,
 ) -> Iterator[Run]:
-    run = Run(core, settings, reload, queues)
+    run = Run(core, settings, reload, queues, endpoint)
     run.thread.start()
     try:
         yield run

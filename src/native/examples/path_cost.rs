@@ -1,4 +1,5 @@
-//! What an exchange costs from the ring's records to its series (or span). For instruction counts:
+//! What an exchange costs from the ring's records to its series (or span, or exponential histograms). For instruction
+//! counts:
 //!
 //! ```text
 //! cargo build --release --example path_cost
@@ -42,6 +43,7 @@ fn main() {
     let exchanges: u64 = args.get(1).and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let settings = Settings {
         spans: args.first().is_some_and(|mode| mode == "spans"),
+        exponential: args.first().is_some_and(|mode| mode == "exponential"),
         spans_per_second: 0,
         ..Settings::default()
     };

@@ -10,6 +10,8 @@ mod calls;
 mod connection;
 mod db;
 mod dns;
+mod exemplars;
+mod exponential;
 mod lines;
 mod messaging;
 mod origin;
@@ -28,6 +30,8 @@ use std::collections::VecDeque;
 
 pub use calls::{db_bounds_s, Owned};
 pub use connection::ConnCache;
+pub use exemplars::{Exemplar, ExemplarFilter};
+pub use exponential::ExponentialBuckets;
 pub use queue::SpanBytes;
 pub use records::{
     ActiveSeries, CallSeries, Histogram, HttpSeries, Line, SpanBatch, DURATION_BOUNDS_S,
@@ -36,15 +40,17 @@ pub use records::{
 
 use crate::conn::ConnInfo;
 use crate::exchange::{Detail, Exchange, Http, Role, Which};
+use crate::otlp::Context;
 use crate::privacy::{Lists, Policy};
 use crate::protocols::headers;
 use crate::routes::{PathCache, RouteId, Routed};
 use crate::sql::Statements;
 use connection::OriginCache;
+use exemplars::Reading;
 use lines::line;
 use origin::Scheme;
-use process::{Counts, Drop, Process};
-use series::{Method, Protocol, SeriesFields};
+use process::{Counts, Drop, Limits, Process};
+use series::{Method, Protocol, Recording, Series, SeriesFields};
 use spans::{Shared, Spans};
 use table::Table;
 use target::Target;
@@ -68,6 +74,10 @@ pub struct Settings {
     pub max_routes_per_service: usize,
     /// Series of one process, the overflow series not included.
     pub max_series: usize,
+    /// Histograms are kept in exponential buckets too.
+    pub exponential: bool,
+    /// Of which exchanges there are exemplars.
+    pub exemplars: ExemplarFilter,
     /// OTEL_TRACES_SAMPLER's names.
     pub sampler: String,
     /// OTEL_TRACES_SAMPLER_ARG: the ratio, 0 to 1.
@@ -88,6 +98,8 @@ impl Default for Settings {
             infer_routes: true,
             max_routes_per_service: 200,
             max_series: 2000,
+            exponential: false,
+            exemplars: ExemplarFilter::default(),
             sampler: "parentbased_always_on".into(),
             sampler_arg: 1.0,
             server_address_on_server_metrics: false,
@@ -135,8 +147,16 @@ pub struct Aggregator {
 impl Aggregator {
     /// Err: what is wrong with the settings, for people.
     pub fn new(settings: Settings) -> Result<Self, String> {
+        let limits = Limits {
+            max_routes: settings.max_routes_per_service,
+            max_series: settings.max_series,
+            recording: Recording {
+                exponential: settings.exponential,
+                exemplars: settings.exemplars,
+            },
+        };
         Ok(Self {
-            table: Table::new(settings.max_routes_per_service, settings.max_series),
+            table: Table::new(limits),
             spans: Spans::new(&settings)?,
             settings,
             boot_to_unix_ns: 0,
@@ -277,12 +297,12 @@ impl Aggregator {
                 error: None,
             },
         };
+        let start_unix_ns = exchange
+            .start_ns
+            .saturating_add_signed(self.boot_to_unix_ns);
         let key = fields.key();
         if conn.cache.series.0 != key {
-            conn.cache.series = (
-                key,
-                process.series.number_of(key, &fields, exchange.start_ns),
-            );
+            conn.cache.series = (key, process.series.number_of(key, &fields, start_unix_ns));
         }
         let number = conn.cache.series.1;
         self.last_end_ns = self.last_end_ns.max(exchange.end_ns);
@@ -298,9 +318,6 @@ impl Aggregator {
         if let (Some(product), Role::Client) = (http.product, conn.role) {
             return self.on_top(conn, exchange, http, &target, product);
         }
-        let start_unix_ns = exchange
-            .start_ns
-            .saturating_add_signed(self.boot_to_unix_ns);
         process.counts.seen += 1;
         let context = match self.spans.decide(
             http.traceparent,
@@ -310,6 +327,10 @@ impl Aggregator {
         ) {
             Err(why) => {
                 process.counts.drop(why);
+                if self.settings.exemplars == ExemplarFilter::AlwaysOn {
+                    let times = (duration_ns, start_unix_ns.saturating_add(duration_ns));
+                    exemplify(process.series.get(number), http, times, None);
+                }
                 None
             }
             Ok(context) => {
@@ -320,9 +341,15 @@ impl Aggregator {
                     plain,
                 };
                 let times = (start_unix_ns, start_unix_ns.saturating_add(duration_ns));
-                self.spans
-                    .append(process, &shared, http, &target, times, context)
-                    .then_some(context)
+                let made = self
+                    .spans
+                    .append(process, &shared, http, &target, times, context);
+                let series = process.series.get(number);
+                if series.as_ref().is_some_and(|s| s.wants(duration_ns)) {
+                    let span = made.then_some(&context);
+                    exemplify(series, http, (duration_ns, times.1), span);
+                }
+                made.then_some(context)
             }
         };
         if self.settings.lines {
@@ -369,11 +396,12 @@ impl Aggregator {
             status,
             error: None,
         };
+        let start_unix_ns = self.last_end_ns.saturating_add_signed(self.boot_to_unix_ns);
         let number = process
             .series
-            .number_of(fields.key(), &fields, self.last_end_ns);
+            .number_of(fields.key(), &fields, start_unix_ns);
         if let Some(series) = process.series.get(number) {
-            series.durations.merge(count, sum_ns, buckets);
+            series.merge(count, sum_ns, buckets);
         }
         process.counts.seen += count;
         process.counts.dropped[Drop::RingFull as usize] += count;
@@ -427,23 +455,30 @@ impl Aggregator {
         self.lines.drain(..limit.min(self.lines.len())).collect()
     }
 
-    /// All series, cumulative; those of ended processes for the last time.
+    /// All series, cumulative, at the end of an interval; those of ended processes for the last time.
     pub fn read_series(&mut self) -> (Vec<HttpSeries>, Vec<CallSeries>) {
-        let offset = self.boot_to_unix_ns;
         let (mut out, mut calls) = (Vec::new(), Vec::new());
         for process in self
             .table
             .iter_mut()
             .filter(|process| !process.read_to_the_end)
         {
-            let unix_ns = |ns: u64| ns.saturating_add_signed(offset);
-            process
-                .series
-                .read(process.key, &process.router, unix_ns, &mut out);
-            process.calls.read(process.key, unix_ns, &mut calls);
+            process.read(Reading::Interval, &mut out, &mut calls);
+            process.series.begin_interval();
+            process.calls.begin_interval();
             process.read_to_the_end = process.gone;
         }
         self.reap();
+        (out, calls)
+    }
+
+    /// The same in between, for whoever asks: it changes nothing, and those of ended processes are there until
+    /// `take_exits` tells of them.
+    pub fn peek_series(&self) -> (Vec<HttpSeries>, Vec<CallSeries>) {
+        let (mut out, mut calls) = (Vec::new(), Vec::new());
+        for process in self.table.iter() {
+            process.read(Reading::Glance, &mut out, &mut calls);
+        }
         (out, calls)
     }
 
@@ -499,6 +534,20 @@ impl Aggregator {
 
     fn reap(&mut self) {
         self.table.reap(&mut self.exits);
+    }
+}
+
+/// What was counted in a series may become the exemplar of its buckets; `span`: the one made of it.
+#[cold]
+fn exemplify(
+    series: Option<&mut Series>,
+    http: &Http<'_>,
+    (duration_ns, end_unix_ns): (u64, u64),
+    span: Option<&Context<'_>>,
+) {
+    if let Some(series) = series {
+        let bodies = [http.request_body_bytes, http.response_body_bytes];
+        series.exemplify(duration_ns, bodies, end_unix_ns, span);
     }
 }
 

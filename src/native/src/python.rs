@@ -14,7 +14,9 @@ mod spans;
 use probes::{probe, ProbeArgument};
 use spans::Spans;
 
-use crate::aggregate::{db_bounds_s, Aggregator, Live, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS};
+use crate::aggregate::{
+    db_bounds_s, Aggregator, ExemplarFilter, Live, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS,
+};
 use crate::drain::{Drain, Shared};
 use crate::exchange::Role;
 use crate::loader::{self, Failure, FailureKind, Layout, Options, Probe, Programs};
@@ -78,7 +80,9 @@ mod shapes {
                route status \
                rpc_method rpc_status request_messages response_messages error_type request_body_bytes \
                response_body_bytes trace_id span_id";
-        Histogram: "count sum min max buckets";
+        Histogram: "count sum min max buckets exponential exemplars";
+        Exemplar: "value time_unix_ns trace_id span_id";
+        Exponential: "scale zero_count offset counts";
         HttpSeries: "process_key role start_unix_ns rpc_system rpc_method rpc_status method scheme route status \
                      error_type protocol_version server_address server_port overflow duration request_body \
                      response_body";
@@ -104,7 +108,7 @@ mod shapes {
             })*
         };
     }
-    maker!(process => Process, line => Line, histogram => Histogram, http_series => HttpSeries, call_series => CallSeries,
+    maker!(process => Process, line => Line, histogram => Histogram, exponential => Exponential, exemplar => Exemplar, http_series => HttpSeries, call_series => CallSeries,
            active_series => ActiveSeries, span_batch => SpanBatch, program_stats => ProgramStats);
 }
 
@@ -142,8 +146,8 @@ impl Session {
     #[new]
     #[pyo3(signature = (*, ring_bytes = 4 << 20, select_unknown = true, spans = true, spans_per_second = 1000,
                         span_queue_bytes = 16 << 20, lines = false, line_queue = 4096, routes = "infer",
-                        max_routes_per_service = 200, max_series = 2000, sampler = "parentbased_always_on",
-                        sampler_arg = 1.0, stats = false, ports = None, await_verdict = false, tell_execs = false))]
+                        max_routes_per_service = 200, max_series = 2000, exponential = false, exemplars = "trace_based",
+                        sampler = "parentbased_always_on", sampler_arg = 1.0, stats = false, ports = None, await_verdict = false, tell_execs = false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -157,6 +161,8 @@ impl Session {
         routes: &str,
         max_routes_per_service: usize,
         max_series: usize,
+        exponential: bool,
+        exemplars: &str,
         sampler: &str,
         sampler_arg: f64,
         stats: bool,
@@ -175,6 +181,9 @@ impl Session {
             infer_routes,
             max_routes_per_service,
             max_series,
+            exponential,
+            exemplars: ExemplarFilter::named(exemplars)
+                .ok_or_else(|| argument(format!("exemplars is {exemplars:?}")))?,
             sampler: sampler.into(),
             sampler_arg,
             ..Settings::default()
@@ -405,6 +414,11 @@ impl Session {
 
     fn read_series<'py>(&self, py: Python<'py>) -> PyResult<series::Read<'py>> {
         let (series, calls) = py.detach(|| self.shared.streams().aggregator.read_series());
+        series::read(py, series, calls)
+    }
+
+    fn peek_series<'py>(&self, py: Python<'py>) -> PyResult<series::Read<'py>> {
+        let (series, calls) = py.detach(|| self.shared.streams().aggregator.peek_series());
         series::read(py, series, calls)
     }
 

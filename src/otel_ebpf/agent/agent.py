@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from otel_ebpf import __version__, semconv
 from otel_ebpf.agent.kubernetes import Kubernetes
 from otel_ebpf.agent.reload import Reload
+from otel_ebpf.agent.scrapes import Scrapes
 from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.agent.watch import Watch, selects
 from otel_ebpf.capture.session import Core, reconfigure
@@ -33,6 +34,7 @@ from otel_ebpf.export.metrics import MetricsEncoder, add_counters
 from otel_ebpf.export.otlp import OtlpClient
 from otel_ebpf.export.output import Output
 from otel_ebpf.export.own import Value, own_counters, own_levels
+from otel_ebpf.export.prometheus.endpoint import Endpoint
 from otel_ebpf.export.queued import QueuedSender
 from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.sender import Delivery, Parcel, Sender
@@ -182,7 +184,14 @@ class _Metrics:
     """Reads the core's series each interval, for the summary and for the backend if there is one."""
 
     def __init__(
-        self, core: Core, watch: Watch, sender: Sender | QueuedSender | None, settings: Settings, own: bytes
+        self,
+        core: Core,
+        watch: Watch,
+        sender: Sender | QueuedSender | None,
+        settings: Settings,
+        own: bytes,
+        *,
+        endpoint: Endpoint | None,
     ) -> None:
         self.sender = sender
         self.totals = Totals()
@@ -191,11 +200,14 @@ class _Metrics:
         self._own = own
         self._start_unix_ns = time.time_ns()
         self._encoder = MetricsEncoder(
-            delta=settings.metrics.temporality != "cumulative", start_unix_ns=self._start_unix_ns
+            delta=settings.metrics.temporality != "cumulative",
+            start_unix_ns=self._start_unix_ns,
+            exponential=settings.metrics.exponential,
         )
         self._due_s = math.inf
         self.set(settings)
         self._ended: list[int] = []
+        self.scrapes = Scrapes(endpoint, core, watch, own, self._start_unix_ns) if endpoint else None
 
     def set(self, settings: Settings) -> None:
         """Goes by these settings from now on."""
@@ -213,6 +225,8 @@ class _Metrics:
     def ended(self, key: int) -> None:
         """A process ended and its last series have been read."""
         info = self._watch.infos.get(key)
+        if self.scrapes:
+            self.scrapes.ended(key, *self.totals.last(key))
         self.totals.ended(key, info.service_name if info else "?")
         self._ended.append(key)
 
@@ -302,6 +316,7 @@ class Agent:
         reload: Reload | None = None,
         queues: Queues | None = None,
         kubernetes: Kubernetes | None = None,
+        endpoint: Endpoint | None = None,
     ) -> None:
         self._settings = settings
         self._queues = queues
@@ -319,7 +334,7 @@ class Agent:
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
         self._clients: list[tuple[str, OtlpClient]] = []
         self._traces = self._open_traces(encode_traces)
-        self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded)
+        self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded, endpoint=endpoint)
         self._tick_s = _TICK_S if self._lines or self._traces else _SLOW_TICK_S
 
     def _open_traces(self, encode: EncodeTraces) -> _Traces | None:
@@ -385,6 +400,8 @@ class Agent:
         if self._metrics.due():
             self._metrics.read()
             self._metrics.tell(*self._accounting(self._core.counters()), self._more_counters())
+        if self._metrics.scrapes:
+            self._metrics.scrapes.answer(self._own_values)
         for key in self._core.take_exits():
             self._metrics.ended(key)
             self._watch.ended(key, now_s)
@@ -410,6 +427,8 @@ class Agent:
         core, traces, metrics = self._core, self._traces, self._metrics
         core.flush()
         self._watch.meet()
+        if metrics.scrapes:
+            metrics.scrapes.close()
         if self._lines:
             self._lines.show()
         if traces:
@@ -435,6 +454,15 @@ class Agent:
             lines_shown=self._lines.shown if self._lines else None,
             programs=programs,
             series=metrics.sender.delivery() if metrics.sender else None,
+        )
+
+    def _own_values(self) -> tuple[Sequence[Value], Sequence[Value]]:
+        """The agent's own counters and levels."""
+        accounting, spans = self._accounting(self._core.counters())
+        points = self._metrics.sender.delivery() if self._metrics.sender else Delivery()
+        return (
+            (*own_counters(accounting, spans, points), *self._more_counters()),
+            tuple(own_levels(spans, points)),
         )
 
     def _more_counters(self) -> Sequence[Value]:

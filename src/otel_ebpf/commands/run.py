@@ -21,6 +21,7 @@ from otel_ebpf.config.load import config_path
 from otel_ebpf.config.settings import Settings
 from otel_ebpf.discover.selection import only_ports
 from otel_ebpf.export.output import Output
+from otel_ebpf.export.prometheus.endpoint import Endpoint
 from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.terminal import Formatter, TextLines, json_line
 
@@ -82,6 +83,7 @@ def command(**options: Any) -> None:
     that holds leaves the process (or the port) out. All variables of OpenTelemetry's zero-code SDKs count:
       OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, _COMPRESSION, _TIMEOUT, _CERTIFICATE, also by signal (_TRACES_, _METRICS_)
       OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY
+      OTEL_METRICS_EXPORTER=prometheus: they are fetched from http://localhost:9464/metrics
       OTEL_RESOURCE_ATTRIBUTES go on everything sent; OTEL_SERVICE_NAME is the agent's own name. Services
       are named by their own OTEL_SERVICE_NAME, else by their program.
       OTEL_EBPF_QUEUE_DIRECTORY keeps what waits for the backend on disk, within OTEL_EBPF_QUEUE_MAX_BYTES
@@ -113,6 +115,7 @@ def _run(settings: Settings, duration_s: float | None, reload: Reload | None) ->
     signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.target]
     # Before anything is attached: what is wrong with it refuses to start.
     queues = Queues(settings.queue, signals) if settings.queue.directory and signals else None
+    endpoint = Endpoint(settings.metrics.prometheus) if settings.metrics.prometheus else None
     core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules)
     output = Output(1)
     log.info("%s", _announcement(settings, core.hooks, cluster.node if cluster else ""))
@@ -127,6 +130,7 @@ def _run(settings: Settings, duration_s: float | None, reload: Reload | None) ->
         reload=reload,
         queues=queues,
         kubernetes=kubernetes,
+        endpoint=endpoint,
     )
     summary = agent.run(control)
     output.write(summary.as_json() if as_json else summary.as_text(colours=colours is not None, width=width))
@@ -148,6 +152,8 @@ def _announcement(settings: Settings, hooks: str, node: str) -> str:
         for name, target in (("spans", settings.traces.target), ("metrics", settings.metrics.target))
         if target
     ]
+    if prometheus := settings.metrics.prometheus:
+        targets.append(f"metrics at http://{prometheus.host}:{prometheus.port}/metrics")
     watched = "selected processes" if settings.selection.include or settings.selection.exclude else "every process"
     if node:
         also = "" if watched == "every process" else f" and {watched}"

@@ -11,7 +11,16 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final, get_args
 
 from otel_ebpf.config.kinds import Choice, Flag, Kind, Number, Other, Text, Words
-from otel_ebpf.config.settings import LEAST_QUEUE_BYTES, OtlpTarget, Sampler, Settings, Temporality
+from otel_ebpf.config.settings import (
+    LEAST_QUEUE_BYTES,
+    ExemplarFilter,
+    Histograms,
+    OtlpTarget,
+    Prometheus,
+    Sampler,
+    Settings,
+    Temporality,
+)
 
 OURS: Final = "distribution.otel_ebpf."
 
@@ -35,8 +44,10 @@ class Setting:
     by_hand: bool = False
 
     def default(self) -> Any:
-        """As `Settings` has it; of a target, as one has it that is just a URL."""
+        """As `Settings` has it; of a target, as one has it that is just a URL; of Prometheus, once it is asked for."""
         _, target, name = self.name.partition(".target.")
+        if self.name.startswith("metrics.prometheus."):
+            return value_of(Prometheus(), self.name.rpartition(".")[2])
         return value_of(OtlpTarget(""), name) if target else value_of(Settings(), self.name)
 
 
@@ -93,6 +104,7 @@ def _otlp(signal: str, exporter: str) -> tuple[Setting, ...]:
 
 _BATCH: Final = "tracer_provider.processors[0].batch"
 _PERIODIC: Final = "meter_provider.readers[0].periodic"
+_PULL: Final = "meter_provider.readers[1].pull.exporter.prometheus/development"
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     standard(
@@ -194,6 +206,34 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Whether points count from the start (cumulative) or from the last one.",
         f"{_PERIODIC}.exporter.*.temporality_preference",
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+    ),
+    standard(
+        "metrics.histograms",
+        Choice(get_args(Histograms)),
+        "In which buckets histograms are sent.",
+        f"{_PERIODIC}.exporter.*.default_histogram_aggregation",
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+    ),
+    standard(
+        "metrics.exemplars",
+        Choice(get_args(ExemplarFilter)),
+        "Of which requests histograms have exemplars: those with an exported span, all, or none.",
+        "meter_provider.exemplar_filter",
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+    ),
+    standard(
+        "metrics.prometheus.host",
+        Other("host"),
+        "Where Prometheus may fetch metrics, if OTEL_METRICS_EXPORTER names it.",
+        f"{_PULL}.host",
+        "OTEL_EXPORTER_PROMETHEUS_HOST",
+    ),
+    standard(
+        "metrics.prometheus.port",
+        Other("whole number from 1 to 65535"),
+        "The port there.",
+        f"{_PULL}.port",
+        "OTEL_EXPORTER_PROMETHEUS_PORT",
     ),
     ours(
         "metrics.max_series",

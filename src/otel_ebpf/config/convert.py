@@ -8,6 +8,7 @@ from otel_ebpf.config.environment import DEFAULT_ENDPOINT, DEFAULT_GRPC_ENDPOINT
 from otel_ebpf.config.settings import (
     Metrics,
     OtlpTarget,
+    Prometheus,
     Protocol,
     Rule,
     Sampler,
@@ -105,18 +106,40 @@ def _sampler(model: schema.SamplerModel | None) -> tuple[Sampler, float]:
 
 
 def _metrics(file: schema.FileModel) -> Metrics:
-    readers = file.meter_provider.readers if file.meter_provider else None
-    periodic = readers[0].periodic if readers else None
-    if file.disabled or periodic is None:
-        return Metrics()
-    path = ("meter_provider", "readers", 0, "periodic", "exporter")
-    exporter = _exporter(periodic.exporter, path)
+    provider = file.meter_provider or schema.MeterProviderModel()
+    metrics = Metrics(exemplars=provider.exemplar_filter or "trace_based")
+    if file.disabled:
+        return metrics
+    for index, reader in enumerate(provider.readers or ()):
+        path = ("meter_provider", "readers", index)
+        if len(reader.model_fields_set) != 1:
+            raise values.Misplaced(path, "one of periodic and pull, and nothing else")
+        if reader.pull:
+            if metrics.prometheus:
+                raise values.Misplaced(path, "there is one that Prometheus pulls already")
+            # The key alone says which: `prometheus/development:` has no value.
+            model = reader.pull.exporter.prometheus or schema.PrometheusModel()
+            prometheus = Prometheus()
+            metrics = replace(
+                metrics, prometheus=Prometheus(model.host or prometheus.host, model.port or prometheus.port)
+            )
+        elif reader.periodic:
+            if metrics.target:
+                raise values.Misplaced(path, "there is one that pushes periodically already")
+            metrics = _periodic(metrics, reader.periodic, (*path, "periodic", "exporter"))
+    return metrics
+
+
+def _periodic(metrics: Metrics, model: schema.PeriodicModel, path: tuple[str | int, ...]) -> Metrics:
+    exporter = _exporter(model.exporter, path)
     preferences = exporter if isinstance(exporter, schema.MetricPreferences) else schema.MetricPreferences()
     preference = (preferences.temporality_preference or "cumulative").replace("_", "")
-    return Metrics(
+    return replace(
+        metrics,
         target=_target(exporter, "metrics", path),
-        interval_s=Metrics().interval_s if periodic.interval is None else periodic.interval / 1000,
+        interval_s=metrics.interval_s if model.interval is None else model.interval / 1000,
         temporality=cast("Temporality", preference),
+        histograms=preferences.default_histogram_aggregation or "explicit_bucket_histogram",
     )
 
 

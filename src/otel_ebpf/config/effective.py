@@ -126,6 +126,7 @@ def _document(settings: Settings, shown: Mapping[str, Shown]) -> dict[str, Any]:
             "exporter": _exporter("traces", target, shown),
         }
         document["tracer_provider"]["processors"] = [{"batch": batch}]
+    readers: list[dict[str, Any]] = []
     if target := settings.metrics.target:
         exporter = _exporter("metrics", target, shown)
         temporality, origin = leaf("metrics.temporality")
@@ -133,9 +134,14 @@ def _document(settings: Settings, shown: Mapping[str, Shown]) -> dict[str, Any]:
             temporality.replace("lowmemory", "low_memory"),
             origin,
         )
-        document["meter_provider"] = {
-            "readers": [{"periodic": {"interval": leaf("metrics.interval_s"), "exporter": exporter}}]
-        }
+        next(iter(exporter.values()))["default_histogram_aggregation"] = leaf("metrics.histograms")
+        readers.append({"periodic": {"interval": leaf("metrics.interval_s"), "exporter": exporter}})
+    if settings.metrics.prometheus:
+        where = {"host": leaf("metrics.prometheus.host"), "port": leaf("metrics.prometheus.port")}
+        readers.append({"pull": {"exporter": {"prometheus/development": where}}})
+    document["meter_provider"] = {"exemplar_filter": leaf("metrics.exemplars")}
+    if readers:
+        document["meter_provider"]["readers"] = readers
     for one in shown.values():
         if one.setting.by_hand:
             continue

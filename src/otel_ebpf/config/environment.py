@@ -17,9 +17,12 @@ from otel_ebpf.config.kinds import Other
 from otel_ebpf.config.origin import Origin
 from otel_ebpf.config.settings import (
     Compression,
+    ExemplarFilter,
     GrpcCompression,
+    Histograms,
     Metrics,
     OtlpTarget,
+    Prometheus,
     Protocol,
     Rule,
     Sampler,
@@ -35,7 +38,13 @@ log = logging.getLogger(__name__)
 Name = TypeVar("Name", bound=str)
 Value = TypeVar("Value")
 # Read in other places, or for other programs that share the environment: not worth a word.
-_ELSEWHERE: Final = ("OTEL_CONFIG_FILE", "OTEL_EXPORTER_OTLP_", "OTEL_LOGS_EXPORTER", "OTEL_PROPAGATORS")
+_ELSEWHERE: Final = (
+    "OTEL_CONFIG_FILE",
+    "OTEL_EXPORTER_OTLP_",
+    "OTEL_EXPORTER_PROMETHEUS_",
+    "OTEL_LOGS_EXPORTER",
+    "OTEL_PROPAGATORS",
+)
 # Known even where all is off, and nobody asks for them.
 _ALWAYS_KNOWN: Final = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")
 DEFAULT_ENDPOINT: Final = "http://localhost:4318"
@@ -172,6 +181,17 @@ def read_environment(variables: Mapping[str, str]) -> tuple[Settings, dict[str, 
                 cast("tuple[Temporality, ...]", get_args(Temporality)),
                 "cumulative",
             ),
+            histograms=env.name(
+                ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",),
+                cast("tuple[Histograms, ...]", get_args(Histograms)),
+                "explicit_bucket_histogram",
+            ),
+            exemplars=env.name(
+                ("OTEL_METRICS_EXEMPLAR_FILTER",),
+                cast("tuple[ExemplarFilter, ...]", get_args(ExemplarFilter)),
+                "trace_based",
+            ),
+            prometheus=None if off else _prometheus(env),
         ),
         selection=_selection(env),
         resource=_resource(env),
@@ -217,15 +237,35 @@ def _log_level(env: Environment) -> LogLevel:
     return levels.get(text, cast("LogLevel", text))
 
 
+def _prometheus(env: Environment) -> Prometheus | None:
+    """Where Prometheus may fetch metrics, if OTEL_METRICS_EXPORTER names it, alone or beside others."""
+    if "prometheus" not in _exporters(env, "METRICS"):
+        return None
+    return Prometheus(
+        env.text("OTEL_EXPORTER_PROMETHEUS_HOST") or Prometheus().host,
+        int(env.number(("OTEL_EXPORTER_PROMETHEUS_PORT",), Prometheus().port, low=1, high=65535)),
+    )
+
+
+def _exporters(env: Environment, signal: str) -> list[str]:
+    names = env.text(f"OTEL_{signal}_EXPORTER").split(",")
+    return [name.strip() for name in names if name.strip()]
+
+
 def _target(env: Environment, signal: Literal["traces", "metrics"]) -> OtlpTarget | None:
     """Where a signal goes. Without an endpoint nowhere, unless OTEL_<SIGNAL>_EXPORTER asks for otlp by name."""
     upper = signal.upper()
-    exporter = env.text(f"OTEL_{upper}_EXPORTER")
+    exporters = _exporters(env, upper)
+    if signal == "metrics" and "prometheus" in exporters:
+        exporters.remove("prometheus")
+        if not exporters:
+            return None
+    exporter = ",".join(exporters)
     if exporter == "none":
         return None
     if exporter not in {"", "otlp"}:
         raise ConfigError(
-            f"OTEL_{upper}_EXPORTER={exporter}: only otlp and none are there",
+            f"OTEL_{upper}_EXPORTER={exporter}: only {'prometheus, ' * (signal == 'metrics')}otlp and none are there",
             "for lines on the terminal leave it unset, or use --lines",
         )
 

@@ -71,7 +71,7 @@ _ABSENT: Final = {
     "OTEL_EBPF_NETWORK_": "network flows are not there",
     "OTEL_EBPF_NAME_RESOLVER_": "names of peers are not resolved",
     "OTEL_EBPF_K8S_CACHE_": "there is no cache to set up",
-    "OTEL_EBPF_PROMETHEUS_": "a Collector can offer Prometheus what it gets by OTLP",
+    "OTEL_EBPF_PROMETHEUS_": "OTEL_METRICS_EXPORTER=prometheus, and OTEL_EXPORTER_PROMETHEUS_HOST and _PORT",
     "OTEL_EBPF_INTERNAL_METRICS_": "the agent's own metrics go where metrics go",
     "OTEL_EBPF_BPF_": "nothing here is tuned so",
     "OTEL_EBPF_NODEJS_": "nothing is injected into processes",

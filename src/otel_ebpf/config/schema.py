@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from otel_ebpf.config import values
 from otel_ebpf.config.model import Model, as_list
 from otel_ebpf.config.ours import model
-from otel_ebpf.config.settings import Compression, GrpcCompression
+from otel_ebpf.config.settings import Compression, ExemplarFilter, GrpcCompression, Histograms
 from otel_ebpf.model import PortRange
 
 
@@ -139,7 +139,7 @@ class OtlpGrpcModel(OtlpModel):
 
 class MetricPreferences(Model):
     temporality_preference: Literal["cumulative", "delta", "low_memory"] | None = None
-    default_histogram_aggregation: Unused = None
+    default_histogram_aggregation: Histograms | None = None
 
 
 class OtlpHttpMetricModel(OtlpHttpModel, MetricPreferences):
@@ -238,15 +238,37 @@ class PeriodicModel(Model):
     max_export_batch_size: Unused = Field(default=None, alias="max_export_batch_size/development")
 
 
+class PrometheusModel(Model):
+    host: Text | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    scope_info_enabled: Unused = None
+    without_scope_info: Unused = None
+    target_info_enabled: Unused = Field(default=None, alias="target_info_enabled/development")
+    without_target_info: Unused = Field(default=None, alias="without_target_info/development")
+    resource_constant_labels: Unused = None
+    with_resource_constant_labels: Unused = None
+    translation_strategy: Unused = None
+
+
+class PullExporterModel(Model):
+    prometheus: PrometheusModel | None = Field(default=None, alias="prometheus/development")
+
+
+class PullModel(Model):
+    exporter: PullExporterModel
+    producers: Unused = None
+    cardinality_limits: Unused = None
+
+
 class ReaderModel(Model):
     periodic: PeriodicModel | None = None
-    pull: Annotated[Any, Absent("periodic is there; a Collector can offer Prometheus what it gets by OTLP")] = None
+    pull: PullModel | None = None
 
 
 class MeterProviderModel(Model):
-    readers: Annotated[list[ReaderModel], Field(max_length=1)] | None = None
+    readers: Annotated[list[ReaderModel], Field(max_length=2)] | None = None
     views: Unused = None
-    exemplar_filter: Unused = None
+    exemplar_filter: ExemplarFilter | None = None
     meter_configurator: Unused = Field(default=None, alias="meter_configurator/development")
 
 

@@ -15,6 +15,8 @@ Sampler = Literal[
     "parentbased_traceidratio",
 ]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
+ExemplarFilter = Literal["trace_based", "always_on", "always_off"]
+Histograms = Literal["explicit_bucket_histogram", "base2_exponential_bucket_histogram"]
 Compression = Literal["none", "gzip", "zstd"]
 GrpcCompression = Literal["none", "gzip"]  # what grpcio can
 Protocol = Literal["http/protobuf", "http/json", "grpc"]
@@ -103,13 +105,29 @@ class Traces:
 
 
 @dataclass(frozen=True, slots=True)
+class Prometheus:
+    """Where Prometheus may fetch metrics."""
+
+    host: str = "localhost"
+    port: int = 9464
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
-    """Metrics: counted always, sent if there is a `target`."""
+    """Metrics: counted always, sent if there is a `target`, there to be fetched with `prometheus`."""
 
     target: OtlpTarget | None = None
     interval_s: float = 60.0
     temporality: Temporality = "cumulative"
+    histograms: Histograms = "explicit_bucket_histogram"
+    exemplars: ExemplarFilter = "trace_based"
     max_series: int = 2000  # per process
+    prometheus: Prometheus | None = None
+
+    @property
+    def exponential(self) -> bool:
+        """Whether histograms are sent in exponential buckets."""
+        return self.histograms == "base2_exponential_bucket_histogram"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,4 +217,4 @@ class Settings:
         """Whether each request is shown on standard output."""
         if self.output.lines is not None:
             return self.output.lines
-        return self.traces.target is None and self.metrics.target is None
+        return self.traces.target is None and self.metrics.target is None and self.metrics.prometheus is None

@@ -2,6 +2,9 @@
 
 Points are cumulative as they come. For delta temporality the last value of each series is kept, and minimum
 and maximum are left out: they can't be told for an interval.
+
+Exponential buckets begin at the finest scale when the series does, and not with each interval: a delta point's scale is
+that of all values so far.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +17,9 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
 from otel_ebpf import __version__, semconv
+from otel_ebpf.export.exponential import increase
 from otel_ebpf.export.own import Value
-from otel_ebpf.model import ActiveSeries, CallSeries, Histogram, HttpSeries
+from otel_ebpf.model import ActiveSeries, CallSeries, Exponential, Histogram, HttpSeries
 from otel_ebpf.protocols.registry import AREAS, HTTP, PROTOCOLS, Metric
 
 Role = Literal["server", "client"]
@@ -31,14 +35,19 @@ class _Last:
     time_ns: int
     count: int
     sum: float
-    buckets: Sequence[int]
+    buckets: Sequence[int] = ()
+    exponential: Exponential | None = None
 
 
 class MetricsEncoder:
-    """Builds requests; with `delta` it remembers what it has built, so each must be sent or counted as lost."""
+    """Builds requests; with `delta` it remembers what it has built, so each must be sent or counted as lost.
 
-    def __init__(self, *, delta: bool, start_unix_ns: int) -> None:
+    `exponential`: histograms in exponential buckets, which the readings then have to have.
+    """
+
+    def __init__(self, *, delta: bool, start_unix_ns: int, exponential: bool = False) -> None:
         self._delta = delta
+        self._exponential = exponential
         self._start_unix_ns = start_unix_ns
         self._last: dict[int, dict[tuple[object, ...], _Last]] = {}  # by process
 
@@ -91,22 +100,20 @@ class MetricsEncoder:
         ):
             if metric is None or histogram is None:
                 continue
-            point = self._point(series, _identity(series), metric, histogram, now_unix_ns)
+            point = self._point(target, series, _identity(series), metric, histogram, now_unix_ns=now_unix_ns)
             if point is not None:
                 point.attributes.extend(attributes)
-                target.histogram(metric, delta=self._delta).data_points.append(point)
 
     def _add_call(self, target: "_Builder", series: CallSeries, now_unix_ns: int) -> None:
         metrics = AREAS[series.area]["server" if series.role == "server" else "client"]
         operation = series.attributes.get(semconv.MESSAGING_OPERATION_TYPE)
         duration = metrics.process if operation == "process" and metrics.process else metrics.duration
         identity = (series.area, series.role, series.overflow, *series.attributes.items())
-        point = self._point(series, identity, duration, series.duration, now_unix_ns)
+        point = self._point(target, series, identity, duration, series.duration, now_unix_ns=now_unix_ns)
         if point is None:
             return
         attributes = _call_attributes(series)
         point.attributes.extend(attributes)
-        target.histogram(duration, delta=self._delta).data_points.append(point)
         counter = metrics.sent if operation == "send" else metrics.consumed
         if counter and series.messages:
             since_ns, messages = self._increase(series, (counter.name, *identity), now_unix_ns)
@@ -120,64 +127,86 @@ class MetricsEncoder:
         if not self._delta:
             return series.start_unix_ns, series.messages
         of_process = self._last.setdefault(series.process_key, {})
-        last = of_process.get(key) or _Last(series.start_unix_ns, 0, 0.0, ())
-        of_process[key] = _Last(now_unix_ns, series.messages, 0.0, ())
+        last = of_process.get(key) or _Last(series.start_unix_ns, 0, 0.0)
+        of_process[key] = _Last(now_unix_ns, series.messages, 0.0)
         return last.time_ns, series.messages - last.count
 
     def _point(
         self,
+        target: "_Builder",
         series: HttpSeries | CallSeries,
         identity: tuple[object, ...],
         metric: Metric,
         histogram: Histogram,
+        *,
         now_unix_ns: int,
-    ) -> pb.HistogramDataPoint | None:
-        if not self._delta:
-            return pb.HistogramDataPoint(
-                start_time_unix_nano=series.start_unix_ns,
-                time_unix_nano=now_unix_ns,
-                count=histogram.count,
-                sum=histogram.sum,
-                min=histogram.min if histogram.count else None,
-                max=histogram.max if histogram.count else None,
-                bucket_counts=histogram.buckets,
-                explicit_bounds=metric.bounds,
+    ) -> pb.HistogramDataPoint | pb.ExponentialHistogramDataPoint | None:
+        """The histogram's point, to be given attributes. None: nothing is new, which delta leaves out."""
+        last = _Last(series.start_unix_ns, 0, 0.0)
+        if self._delta:
+            of_process = self._last.setdefault(series.process_key, {})
+            key = (metric.name, *identity)
+            last = of_process.get(key, last)
+            if histogram.count == last.count:
+                return None
+            of_process[key] = _Last(
+                now_unix_ns, histogram.count, histogram.sum, list(histogram.buckets), histogram.exponential
             )
-        of_process = self._last.setdefault(series.process_key, {})
-        key = (metric.name, *identity)
-        last = of_process.get(key) or _Last(series.start_unix_ns, 0, 0.0, [0] * len(histogram.buckets))
-        if histogram.count == last.count:
-            return None
-        of_process[key] = _Last(now_unix_ns, histogram.count, histogram.sum, list(histogram.buckets))
-        return pb.HistogramDataPoint(
-            start_time_unix_nano=last.time_ns,
-            time_unix_nano=now_unix_ns,
-            count=histogram.count - last.count,
-            sum=histogram.sum - last.sum,
-            bucket_counts=[new - old for new, old in zip(histogram.buckets, last.buckets, strict=True)],
-            explicit_bounds=metric.bounds,
-        )
+        point: pb.HistogramDataPoint | pb.ExponentialHistogramDataPoint
+        if self._exponential and histogram.exponential:
+            point = target.exponential(metric, delta=self._delta).data_points.add()
+            buckets = increase(histogram.exponential, last.exponential)
+            point.scale, point.zero_count = buckets.scale, buckets.zero_count
+            if buckets.counts:
+                point.positive.offset = buckets.offset
+                point.positive.bucket_counts.extend(buckets.counts)
+        else:
+            point = target.histogram(metric, delta=self._delta).data_points.add()
+            point.explicit_bounds.extend(metric.bounds)
+            old_buckets = last.buckets or [0] * len(histogram.buckets)
+            point.bucket_counts.extend(new - old for new, old in zip(histogram.buckets, old_buckets, strict=True))
+        point.start_time_unix_nano, point.time_unix_nano = last.time_ns, now_unix_ns
+        point.count, point.sum = histogram.count - last.count, histogram.sum - last.sum
+        for one in histogram.exemplars:
+            point.exemplars.add(
+                as_double=one.value, time_unix_nano=one.time_unix_ns, trace_id=one.trace_id, span_id=one.span_id
+            )
+        if histogram.count and not self._delta:
+            point.min, point.max = histogram.min, histogram.max
+        return point
 
 
 class _Builder:
     """The ResourceMetrics of one process (or the agent), with each metric made when first needed."""
 
     def __init__(self, request: ExportMetricsServiceRequest, resource: bytes) -> None:
-        message = request.resource_metrics.add(
-            resource=ResourceMessage.FromString(resource), schema_url=semconv.SCHEMA_URL
-        )
-        self._scope = message.scope_metrics.add(scope=_SCOPE, schema_url=semconv.SCHEMA_URL)
+        self._request = request
+        self._resource = resource
+        self._scope: pb.ScopeMetrics | None = None  # made when there is something to say
         self._metrics: dict[str, pb.Metric] = {}
 
     def _metric(self, metric: Metric) -> pb.Metric:
         made = self._metrics.get(metric.name)
         if made is None:
-            made = self._scope.metrics.add(name=metric.name, unit=metric.unit, description=metric.description)
+            made = self._in_scope().metrics.add(name=metric.name, unit=metric.unit, description=metric.description)
             self._metrics[metric.name] = made
         return made
 
+    def _in_scope(self) -> pb.ScopeMetrics:
+        if self._scope is None:
+            message = self._request.resource_metrics.add(
+                resource=ResourceMessage.FromString(self._resource), schema_url=semconv.SCHEMA_URL
+            )
+            self._scope = message.scope_metrics.add(scope=_SCOPE, schema_url=semconv.SCHEMA_URL)
+        return self._scope
+
     def histogram(self, metric: Metric, *, delta: bool) -> pb.Histogram:
         histogram = self._metric(metric).histogram
+        histogram.aggregation_temporality = _DELTA if delta else _CUMULATIVE
+        return histogram
+
+    def exponential(self, metric: Metric, *, delta: bool) -> pb.ExponentialHistogram:
+        histogram = self._metric(metric).exponential_histogram
         histogram.aggregation_temporality = _DELTA if delta else _CUMULATIVE
         return histogram
 

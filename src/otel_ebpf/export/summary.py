@@ -100,6 +100,11 @@ class Totals:
             fresh.setdefault(call.process_key, _Read()).calls.append(call)
         self._live.update(fresh)
 
+    def last(self, process_key: int) -> tuple[Sequence[HttpSeries], Sequence[CallSeries]]:
+        """What was read last of a process that has not been told to have `ended`."""
+        read = self._live.get(process_key, _Read())
+        return read.series, read.calls
+
     def ended(self, process_key: int, service: str) -> None:
         """A process ended, its last series have been given to `update`."""
         if read := self._live.pop(process_key, None):

@@ -9,7 +9,7 @@ from otel_ebpf.config.catalogue import OURS, SETTINGS, Setting, places, value_of
 from otel_ebpf.config.environment import from_environment
 from otel_ebpf.config.kinds import Choice, Flag, Number, Text, Words, written
 from otel_ebpf.config.load import load
-from otel_ebpf.config.settings import OtlpTarget, Settings
+from otel_ebpf.config.settings import OtlpTarget, Prometheus, Settings
 
 CATALOGUED = [setting for setting in SETTINGS if not setting.by_hand]
 
@@ -17,9 +17,10 @@ CATALOGUED = [setting for setting in SETTINGS if not setting.by_hand]
 def test_every_setting_is_in_it_once() -> None:
     names = [setting.name for setting in SETTINGS]
     assert len(set(names)) == len(names)
-    here = set(places(Settings())) - {"traces.target", "metrics.target"}
+    here = set(places(Settings())) - {"traces.target", "metrics.target", "metrics.prometheus"}
     targets = {f"{signal}.target.{name}" for signal in ("traces", "metrics") for name in places(OtlpTarget(""))}
-    assert set(names) == here | targets
+    prometheus = {f"metrics.prometheus.{name}" for name in places(Prometheus())}
+    assert set(names) == here | targets | prometheus
 
 
 def test_no_two_settings_share_a_key_or_a_variable() -> None:

@@ -30,6 +30,8 @@ meter_provider:
     - periodic:
         interval: 1000
         exporter: {otlp_http: {encoding: json, compression: zstd, temporality_preference: low_memory}}
+    - pull: {exporter: {prometheus/development: {port: 9000}}}
+  exemplar_filter: always_on
 distribution:
   otel_ebpf:
     selection:
@@ -62,7 +64,7 @@ def test_every_setting_is_shown_with_its_origin(tmp_path: Path) -> None:
     assert shown["traces.target.url"].value == "https://b:1"
     assert str(shown["metrics.target.url"].origin) == "default"
     assert str(shown["metrics.interval_s"].origin) == f"{path}:19"
-    assert str(shown["capture.tls"].origin) == f"{path}:26"
+    assert str(shown["capture.tls"].origin) == f"{path}:28"
     assert str(shown["queue.max_bytes"].origin) == "default"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from otel_ebpf.config.environment import from_environment
-from otel_ebpf.config.settings import Kubernetes, OtlpTarget, Queue, Settings
+from otel_ebpf.config.settings import Kubernetes, OtlpTarget, Prometheus, Queue, Settings
 from otel_ebpf.errors import ConfigError
 
 
@@ -197,6 +197,8 @@ def test_sampler_resource_interval_and_temporality() -> None:
             "OTEL_SERVICE_NAME": "node-agent",
             "OTEL_METRIC_EXPORT_INTERVAL": "250",
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "Delta",
+            "OTEL_METRICS_EXEMPLAR_FILTER": "always_on",
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "base2_exponential_bucket_histogram",
             "OTEL_BSP_SCHEDULE_DELAY": "50",
             "OTEL_LOG_LEVEL": "warn",
         }
@@ -204,7 +206,36 @@ def test_sampler_resource_interval_and_temporality() -> None:
     assert (settings.traces.sampler, settings.traces.sampler_arg) == ("parentbased_traceidratio", 0.25)
     assert dict(settings.resource) == {"deployment.environment.name": "prod,eu", "service.name": "node-agent"}
     assert (settings.metrics.interval_s, settings.metrics.temporality) == (0.25, "delta")
+    assert settings.metrics.exponential
+    assert (settings.metrics.exemplars, from_environment({}).metrics.exemplars) == ("always_on", "trace_based")
+    assert not from_environment({}).metrics.exponential
     assert (settings.traces.schedule_delay_s, settings.log_level) == (0.05, "warning")
+
+
+def test_prometheus_alone_or_beside_otlp(caplog: pytest.LogCaptureFixture) -> None:
+    backend = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
+    assert from_environment(backend).metrics.prometheus is None
+    alone = from_environment({"OTEL_METRICS_EXPORTER": "prometheus", **backend})
+    assert alone.metrics.prometheus == Prometheus("localhost", 9464)
+    assert alone.metrics.target is None
+    assert alone.traces.target is not None
+    assert not from_environment({"OTEL_METRICS_EXPORTER": "prometheus"}).shows_lines
+    where = {"OTEL_EXPORTER_PROMETHEUS_HOST": "::", "OTEL_EXPORTER_PROMETHEUS_PORT": "9000"}
+    both = from_environment({"OTEL_METRICS_EXPORTER": "otlp, prometheus", **where}).metrics
+    assert both.prometheus == Prometheus("::", 9000)
+    assert both.target is not None
+    assert both.target.url == "http://localhost:4318/v1/metrics"
+    off = from_environment({"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_SDK_DISABLED": "true"})
+    assert off.metrics.prometheus is None
+    assert not caplog.messages
+    wrong = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "70000"}
+    assert from_environment(wrong).metrics.prometheus == Prometheus()
+    assert "OTEL_EXPORTER_PROMETHEUS_PORT=70000" in caplog.text
+    for exporters in ("prometheus,zipkin", "otlp,console"):
+        with pytest.raises(ConfigError, match="only prometheus, otlp and none are there"):
+            from_environment({"OTEL_METRICS_EXPORTER": exporters})
+    with pytest.raises(ConfigError, match="only otlp and none are there"):
+        from_environment({"OTEL_TRACES_EXPORTER": "prometheus"})
 
 
 def test_what_means_nothing_here_is_told_of_by_name_only(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from otel_ebpf.config.load import config_path, load
-from otel_ebpf.config.settings import Kubernetes, OtlpTarget, Rule, Selection, Settings
+from otel_ebpf.config.settings import Kubernetes, OtlpTarget, Prometheus, Rule, Selection, Settings
 from otel_ebpf.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -143,7 +143,11 @@ meter_provider:
   readers:
     - periodic:
         interval: 1000
-        exporter: {otlp_http: {temporality_preference: low_memory}}
+        exporter:
+          otlp_http:
+            temporality_preference: low_memory
+            default_histogram_aggregation: base2_exponential_bucket_histogram
+  exemplar_filter: always_off
 """,
     )
     target = settings.traces.target
@@ -155,7 +159,31 @@ meter_provider:
     assert settings.metrics.target is not None
     assert settings.metrics.target.url == "http://localhost:4318/v1/metrics"
     assert (settings.metrics.interval_s, settings.metrics.temporality) == (1.0, "lowmemory")
+    assert settings.metrics.exponential
+    assert settings.metrics.exemplars == "always_off"
     assert dict(settings.resource) == {"a": "1", "b": "3"}
+
+
+PULL = 'file_format: "1.0"\nmeter_provider: {readers: [%s]}\n'
+
+
+def test_prometheus_alone_or_beside_otlp(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    alone = from_text(tmp_path, PULL % "{pull: {exporter: {prometheus/development: }}}").metrics
+    assert (alone.prometheus, alone.target) == (Prometheus("localhost", 9464), None)
+    pull = "{pull: {exporter: {prometheus/development: {host: 0.0.0.0, port: 9000}}}}"
+    push = "{periodic: {interval: 500, exporter: {otlp_http: }}}"
+    for both in (f"{pull}, {push}", f"{push}, {pull}"):
+        metrics = from_text(tmp_path, PULL % both).metrics
+        assert metrics.prometheus == Prometheus("0.0.0.0", 9000)
+        assert metrics.target is not None
+        assert metrics.interval_s == 0.5
+    assert not caplog.messages
+    unused = "{pull: {exporter: {prometheus/development: {without_scope_info: true}}}}"
+    assert from_text(tmp_path, PULL % unused).metrics.prometheus == Prometheus()
+    assert "without_scope_info: has no effect here" in caplog.text
+    for twice in (f"{pull}, {pull}", f"{push}, {push}", "{}"):
+        with pytest.raises(ConfigError, match=r"meter_provider.readers\[[01]\]: "):
+            from_text(tmp_path, PULL % twice)
 
 
 def test_exporters_over_grpc_and_in_json(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from tests.unit.backend import text_attributes
-from tests.unit.fakes import Active, Calls, Histogram, Series, call_series
+from tests.unit.fakes import Active, Calls, Exemplar, Histogram, Series, call_series
 
 from otel_ebpf.enrich.process import encode_resource
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
@@ -66,6 +66,17 @@ def test_a_clients_points_name_the_server() -> None:
     assert attributes["error.type"] == "timeout"
     assert "http.response.status_code" not in attributes
     assert "http.route" not in attributes
+
+
+def test_exemplars_name_spans() -> None:
+    exemplars = (Exemplar(), Exemplar(0.5, 7, b"", b""))
+    read = [Series(duration=histogram(2)._replace(exemplars=exemplars))]
+    for delta in (False, True):
+        request = MetricsEncoder(delta=delta, start_unix_ns=0).request(SHOP, read, [], 1)
+        one, two = by_name(request)["http.server.request.duration"].histogram.data_points[0].exemplars
+        assert (one.as_double, one.time_unix_nano) == (0.02, 1_700_000_001_000_000_000)
+        assert (one.trace_id, one.span_id) == (bytes(range(16)), bytes(range(8)))
+        assert (two.as_double, two.time_unix_nano, two.trace_id) == (0.5, 7, b"")
 
 
 def test_the_overflow_series_has_no_other_attribute() -> None:
@@ -134,7 +145,7 @@ def test_delta_points_are_what_was_new_and_begin_where_the_last_ended() -> None:
     assert [list(point.bucket_counts[:3]) for point in points] == [[2, 1, 0], [0, 2, 1], [1, 0, 0]]
     assert [point.start_time_unix_nano for point in points] == [Series().start_unix_ns, 100, 200]
     assert not points[1].HasField("min")
-    assert not idle.resource_metrics or not by_name(idle)
+    assert not idle.resource_metrics, "who has nothing new is not named"
     metric = by_name(second)["http.server.request.duration"]
     assert metric.histogram.aggregation_temporality == pb.AGGREGATION_TEMPORALITY_DELTA
 

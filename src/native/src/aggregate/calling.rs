@@ -2,6 +2,7 @@
 
 use super::calls::{Said, Slots};
 use super::connection::{ends, OriginCache};
+use super::exemplars::ExemplarFilter;
 use super::origin::{Origin, Scheme};
 use super::records::Line;
 use super::{db, dns, messaging, Aggregator};
@@ -125,10 +126,10 @@ impl Aggregator {
         self.last_end_ns = self.last_end_ns.max(exchange.end_ns);
         let start_ns = exchange.start_ns;
         let duration_ns = exchange.end_ns.saturating_sub(start_ns);
+        let start_unix_ns = start_ns.saturating_add_signed(self.boot_to_unix_ns);
         let number = process
             .calls
-            .record(said, &mut self.call_key, start_ns, duration_ns);
-        let start_unix_ns = start_ns.saturating_add_signed(self.boot_to_unix_ns);
+            .record(said, &mut self.call_key, start_unix_ns, duration_ns);
         process.counts.seen += 1;
         let Carried {
             traceparent,
@@ -159,6 +160,12 @@ impl Aggregator {
                     .then_some(context)
             }
         };
+        if context.is_some() || self.settings.exemplars == ExemplarFilter::AlwaysOn {
+            let end_unix_ns = start_unix_ns.saturating_add(duration_ns);
+            process
+                .calls
+                .exemplify(number, duration_ns, end_unix_ns, context.as_ref());
+        }
         if self.settings.lines {
             if self.lines.len() >= self.settings.line_queue {
                 self.lines_dropped += 1;

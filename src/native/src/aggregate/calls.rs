@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::exemplars::{Exemplars, Reading};
+use super::exponential::Exponential;
 use super::records::CallSeries;
-use super::series::Durations;
+use super::series::{bucket_of, seconds, Durations, Recording};
 use crate::exchange::Role;
-use crate::otlp::{Kind, Template, Value};
+use crate::otlp::{Context, Kind, Template, Value};
 
 /// Longest text of a slot, in bytes.
 const MAX_TEXT: usize = 256;
@@ -181,10 +183,12 @@ struct Series {
     system: &'static str,
     name: Arc<str>,
     error_type: Arc<str>,
-    start_ns: u64,
+    start_unix_ns: u64,
     /// None: the overflow series.
     attributes: Option<Vec<(&'static str, Owned)>>,
     durations: Durations,
+    exponential: Option<Box<Exponential>>,
+    exemplars: Exemplars,
     messages: u64,
     template: Box<[u8]>,
 }
@@ -199,7 +203,7 @@ pub enum Owned {
 }
 
 impl Series {
-    fn new(said: &Said<'_>, start_ns: u64, overflow: bool) -> Self {
+    fn new(said: &Said<'_>, start_unix_ns: u64, overflow: bool, recording: Recording) -> Self {
         let owned = |value: &Value<'_>| match value {
             Value::Text(text) => Owned::Text(String::from_utf8_lossy(text).into()),
             Value::Int(number) => Owned::Int(*number),
@@ -227,9 +231,11 @@ impl Series {
             } else {
                 String::from_utf8_lossy(said.error_type).into()
             },
-            start_ns,
+            start_unix_ns,
             attributes: (!overflow).then(attributes),
             durations: Durations::new(),
+            exponential: recording.exponential.then(|| Box::new(Exponential::new())),
+            exemplars: Exemplars::new(recording.exemplars),
             messages: 0,
             template: Box::default(),
         }
@@ -243,15 +249,17 @@ const OVERFLOW: u32 = u32::MAX - 2 * Area::COUNT as u32;
 #[derive(Debug)]
 pub struct CallStore {
     max_series: usize,
+    recording: Recording,
     series: Vec<Series>,
     index: FxHashMap<Box<[u8]>, u32>,
     overflow: [Option<Box<Series>>; 2 * Area::COUNT],
 }
 
 impl CallStore {
-    pub fn new(max_series: usize) -> Self {
+    pub fn new(max_series: usize, recording: Recording) -> Self {
         Self {
             max_series,
+            recording,
             series: Vec::new(),
             index: FxHashMap::default(),
             overflow: Default::default(),
@@ -267,7 +275,7 @@ impl CallStore {
         &mut self,
         said: &Said<'_>,
         key: &mut Vec<u8>,
-        start_ns: u64,
+        start_unix_ns: u64,
         duration_ns: u64,
     ) -> u32 {
         key.clear();
@@ -276,26 +284,49 @@ impl CallStore {
         key.extend_from_slice(said.error_type);
         let number = match self.index.get(&**key) {
             Some(number) => *number,
-            None => self.add(said, key, start_ns),
+            None => self.add(said, key, start_unix_ns),
         };
         let bounds = said.area.bounds();
         if let Some(series) = self.get(number) {
             series.durations.record_within(bounds, duration_ns);
             series.messages += said.messages;
+            if let Some(exponential) = &mut series.exponential {
+                exponential.record(seconds(duration_ns), 1);
+            }
         }
         number
     }
 
+    /// A call that was counted may become its bucket's exemplar.
+    #[inline]
+    pub fn exemplify(
+        &mut self,
+        number: u32,
+        duration_ns: u64,
+        end_unix_ns: u64,
+        span: Option<&Context<'_>>,
+    ) {
+        let Some(series) = self.get(number) else {
+            return;
+        };
+        let bucket = bucket_of(series.area.bounds(), duration_ns);
+        if series.exemplars.wants(bucket) {
+            let parts = [(bucket, seconds(duration_ns))];
+            series.exemplars.take(&parts, end_unix_ns, span);
+        }
+    }
+
     #[cold]
-    fn add(&mut self, said: &Said<'_>, key: &[u8], start_ns: u64) -> u32 {
+    fn add(&mut self, said: &Said<'_>, key: &[u8], start_unix_ns: u64) -> u32 {
+        let fresh = |overflow| Series::new(said, start_unix_ns, overflow, self.recording);
         if self.series.len() < self.max_series {
             let number = self.series.len() as u32;
-            self.series.push(Series::new(said, start_ns, false));
+            self.series.push(fresh(false));
             self.index.insert(key.into(), number);
             return number;
         }
         let place = 2 * said.area as usize + usize::from(said.role == Role::Client);
-        self.overflow[place].get_or_insert_with(|| Box::new(Series::new(said, start_ns, true)));
+        self.overflow[place].get_or_insert_with(|| Box::new(fresh(true)));
         OVERFLOW + place as u32
     }
 
@@ -319,12 +350,25 @@ impl CallStore {
         }
     }
 
-    /// `unix_ns`: from CLOCK_BOOTTIME.
-    pub fn read(&self, process_key: u64, unix_ns: impl Fn(u64) -> u64, out: &mut Vec<CallSeries>) {
+    /// An interval is over.
+    pub fn begin_interval(&mut self) {
+        let overflow = self
+            .overflow
+            .iter_mut()
+            .flatten()
+            .map(|series| &mut **series);
+        for series in self.series.iter_mut().chain(overflow) {
+            series.exemplars.begin_interval();
+        }
+    }
+
+    pub fn read(&self, process_key: u64, which: Reading, out: &mut Vec<CallSeries>) {
         let overflow = self.overflow.iter().flatten().map(|series| &**series);
         out.extend(self.series.iter().chain(overflow).map(|series| {
             let mut duration = series.durations.read();
             duration.buckets.truncate(series.area.bounds().len() + 1);
+            [duration.exemplars, ..] = series.exemplars.read(which);
+            duration.exponential = series.exponential.as_deref().map(Exponential::read);
             CallSeries {
                 process_key,
                 area: series.area.as_str(),
@@ -332,7 +376,7 @@ impl CallStore {
                 system: series.system,
                 name: series.name.clone(),
                 error_type: series.error_type.clone(),
-                start_unix_ns: unix_ns(series.start_ns),
+                start_unix_ns: series.start_unix_ns,
                 overflow: series.attributes.is_none(),
                 attributes: series.attributes.clone().unwrap_or_default(),
                 duration,

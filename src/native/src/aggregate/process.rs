@@ -2,9 +2,10 @@
 //! wait are bounded for all processes together.
 
 use super::calls::CallStore;
+use super::exemplars::Reading;
 use super::queue::SpanQueue;
-use super::records::ActiveSeries;
-use super::series::Method;
+use super::records::{ActiveSeries, CallSeries, HttpSeries};
+use super::series::{Method, Recording};
 use super::store::SeriesStore;
 use crate::routes::Router;
 
@@ -46,6 +47,14 @@ impl Counts {
     }
 }
 
+/// What bounds what is kept of a process, and how it is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub max_routes: usize,
+    pub max_series: usize,
+    pub recording: Recording,
+}
+
 pub struct Process {
     pub key: u64,
     /// Never the same for two; not 0.
@@ -64,13 +73,13 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn new(key: u64, incarnation: u32, max_routes: usize, max_series: usize) -> Self {
+    pub fn new(key: u64, incarnation: u32, limits: &Limits) -> Self {
         Self {
             key,
             incarnation,
-            router: Router::new(max_routes),
-            series: SeriesStore::new(max_series),
-            calls: CallStore::new(max_series),
+            router: Router::new(limits.max_routes),
+            series: SeriesStore::new(limits.max_series, limits.recording),
+            calls: CallStore::new(limits.max_series, limits.recording),
             queue: SpanQueue::default(),
             counts: Counts::default(),
             gone: false,
@@ -91,6 +100,12 @@ impl Process {
     #[inline]
     pub fn deactivate(&mut self, place: u8) {
         self.active[place as usize] -= 1;
+    }
+
+    /// Series, as they are now.
+    pub fn read(&self, which: Reading, http: &mut Vec<HttpSeries>, calls: &mut Vec<CallSeries>) {
+        self.series.read(self.key, &self.router, which, http);
+        self.calls.read(self.key, which, calls);
     }
 
     pub fn read_active(&self, out: &mut Vec<ActiveSeries>) {

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::calls::Owned;
+use super::exemplars::Exemplar;
+use super::exponential::ExponentialBuckets;
 use super::queue::SpanBytes;
 use crate::exchange::Role;
 use crate::otlp::Context;
@@ -48,6 +50,10 @@ pub struct Histogram {
     pub max: f64,
     /// Values by bucket, upper bounds inclusive.
     pub buckets: Vec<u64>,
+    /// The same in exponential buckets, if asked for.
+    pub exponential: Option<ExponentialBuckets>,
+    /// One for each explicit bucket at most.
+    pub exemplars: Vec<Exemplar>,
 }
 
 /// `_native.HttpSeries`. Of gRPC's, `method` to `status` and `protocol_version` are empty.

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
+use super::exemplars::{ExemplarFilter, Exemplars, Reading};
+use super::exponential::Exponential;
 use super::records::{Histogram, BUCKETS, DURATION_BOUNDS_S, SIZE_BOUNDS};
 use super::rpc;
 use crate::exchange::{ErrorKind, Http, HttpVersion, Role};
+use crate::otlp::Context;
 use crate::routes::RouteId;
 
 /// Values of http.request.method; a `Method` is an index.
@@ -186,7 +189,6 @@ pub const BOUNDS_NS: [u64; 14] = {
 /// Cumulative histogram of durations.
 #[derive(Clone, Debug)]
 pub struct Durations {
-    count: u64,
     sum_ns: u64,
     min_ns: u64,
     max_ns: u64,
@@ -196,7 +198,6 @@ pub struct Durations {
 impl Durations {
     pub const fn new() -> Self {
         Self {
-            count: 0,
             sum_ns: 0,
             min_ns: u64::MAX,
             max_ns: 0,
@@ -212,15 +213,16 @@ impl Durations {
     /// `bounds`: always the same ones, `BUCKETS` - 1 at most.
     #[inline(always)]
     pub fn record_within(&mut self, bounds: &[u64], ns: u64) {
-        let bucket = bounds
-            .iter()
-            .position(|bound| ns <= *bound)
-            .unwrap_or(bounds.len());
+        let bucket = bucket_of(bounds, ns);
         self.buckets[bucket] += 1;
-        self.count += 1;
         self.sum_ns = self.sum_ns.saturating_add(ns);
-        self.min_ns = self.min_ns.min(ns);
-        self.max_ns = self.max_ns.max(ns);
+        // rarely so, and then a branch costs less than storing what is there already
+        if ns < self.min_ns {
+            self.min_ns = ns;
+        }
+        if ns > self.max_ns {
+            self.max_ns = ns;
+        }
     }
 
     /// Counts, sum and buckets are exact; the extremes are as far as the buckets tell.
@@ -241,24 +243,36 @@ impl Durations {
         for (mine, more) in self.buckets.iter_mut().zip(buckets) {
             *mine += more;
         }
-        self.count += count;
         self.sum_ns = self.sum_ns.saturating_add(sum_ns);
     }
 
     pub fn read(&self) -> Histogram {
-        let seconds = |ns: u64| ns as f64 / 1e9;
+        let count = self.buckets.iter().sum();
         Histogram {
-            count: self.count,
+            count,
             sum: seconds(self.sum_ns),
-            min: if self.count == 0 {
+            min: if count == 0 {
                 0.0
             } else {
                 seconds(self.min_ns)
             },
             max: seconds(self.max_ns),
             buckets: self.buckets.to_vec(),
+            exponential: None,
+            exemplars: Vec::new(),
         }
     }
+}
+
+/// The first i with `ns <= bounds[i]`, else the last bucket.
+#[inline(always)]
+pub fn bucket_of(bounds: &[u64], ns: u64) -> usize {
+    let found = bounds.iter().position(|bound| ns <= *bound);
+    found.unwrap_or(bounds.len())
+}
+
+pub fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }
 
 /// Cumulative histogram of body sizes. Most series never see a body one way: those keep a single number.
@@ -307,9 +321,12 @@ impl Sizes {
         rest.max = rest.max.max(bytes);
     }
 
-    /// The first i with `bytes <= SIZE_BOUNDS[i]`; `bytes` > 0.
+    /// The first i with `bytes <= SIZE_BOUNDS[i]`.
     #[inline]
     fn bucket(bytes: u64) -> usize {
+        if bytes == 0 {
+            return 0;
+        }
         let log2_up = 64 - (bytes - 1).leading_zeros() as usize;
         (1 + (log2_up.max(6) - 5) / 2).min(SIZE_BOUNDS.len())
     }
@@ -324,6 +341,8 @@ impl Sizes {
                 min: 0.0,
                 max: 0.0,
                 buckets,
+                exponential: None,
+                exemplars: Vec::new(),
             });
         };
         let mut buckets = rest.buckets.to_vec();
@@ -334,31 +353,60 @@ impl Sizes {
             min: if self.empty > 0 { 0.0 } else { rest.min as f64 },
             max: rest.max as f64,
             buckets,
+            exponential: None,
+            exemplars: Vec::new(),
         })
     }
+}
+
+/// How histograms are recorded, besides in explicit buckets.
+#[derive(Clone, Copy, Debug)]
+pub struct Recording {
+    /// In exponential buckets too.
+    pub exponential: bool,
+    pub exemplars: ExemplarFilter,
+}
+
+/// A series' histograms once more, in exponential buckets.
+#[derive(Debug)]
+struct Exponentials {
+    duration: Exponential,
+    request_body: Exponential,
+    response_body: Exponential,
 }
 
 /// One series of a process.
 #[derive(Debug)]
 pub struct Series {
     pub fields: SeriesFields,
-    /// CLOCK_BOOTTIME.
-    pub start_ns: u64,
-    pub durations: Durations,
-    pub request_body: Sizes,
-    pub response_body: Sizes,
+    /// Of the first exchange. Fixed by then: the clock may be set, and a start that moves looks like a new series.
+    pub start_unix_ns: u64,
+    durations: Durations,
+    request_body: Sizes,
+    response_body: Sizes,
+    exponential: Option<Box<Exponentials>>,
+    pub exemplars: Exemplars,
     /// What its spans have in common, encoded; empty until the first.
     pub template: Box<[u8]>,
 }
 
 impl Series {
-    pub fn new(fields: SeriesFields, start_ns: u64) -> Self {
+    pub fn new(fields: SeriesFields, start_unix_ns: u64, recording: Recording) -> Self {
+        let exponentials = || {
+            Box::new(Exponentials {
+                duration: Exponential::new(),
+                request_body: Exponential::new(),
+                response_body: Exponential::new(),
+            })
+        };
         Self {
             fields,
-            start_ns,
+            start_unix_ns,
             durations: Durations::new(),
             request_body: Sizes::new(),
             response_body: Sizes::new(),
+            exponential: recording.exponential.then(exponentials),
+            exemplars: Exemplars::new(recording.exemplars),
             template: Box::default(),
         }
     }
@@ -368,6 +416,89 @@ impl Series {
         self.durations.record(duration_ns);
         self.request_body.record(request_bytes);
         self.response_body.record(response_bytes);
+        if let Some(exponential) = &mut self.exponential {
+            exponential.record(duration_ns, request_bytes, response_bytes);
+        }
+    }
+
+    /// Whether an exchange that took so long is wanted as an exemplar.
+    #[inline(always)]
+    pub fn wants(&self, duration_ns: u64) -> bool {
+        self.exemplars.wants(bucket_of(&BOUNDS_NS, duration_ns))
+    }
+
+    /// An exchange that was recorded becomes its buckets' exemplar.
+    #[cold]
+    pub fn exemplify(
+        &mut self,
+        duration_ns: u64,
+        bodies: [u64; 2],
+        end_unix_ns: u64,
+        span: Option<&Context<'_>>,
+    ) {
+        let duration = (bucket_of(&BOUNDS_NS, duration_ns), seconds(duration_ns));
+        let [request, response] = bodies.map(|bytes| (Sizes::bucket(bytes), bytes as f64));
+        self.exemplars
+            .take(&[duration, request, response], end_unix_ns, span);
+    }
+
+    /// What BPF counted: by `DURATION_BOUNDS_S`, without bodies.
+    pub fn merge(&mut self, count: u64, sum_ns: u64, buckets: &[u64; BUCKETS]) {
+        self.durations.merge(count, sum_ns, buckets);
+        if let Some(exponential) = &mut self.exponential {
+            let mean_ns = sum_ns / count.max(1);
+            for (bucket, times) in buckets.iter().enumerate() {
+                let ns = if count == 1 {
+                    mean_ns
+                } else {
+                    typical_ns(bucket, mean_ns)
+                };
+                exponential.duration.record(seconds(ns), *times);
+            }
+        }
+    }
+
+    /// Of durations; of requests' bodies, and of responses'.
+    pub fn read(&self, which: Reading) -> (Histogram, [Option<Histogram>; 2]) {
+        let all = self.exponential.as_deref();
+        let [of_durations, of_requests, of_responses] = self.exemplars.read(which);
+        let body = |sizes: &Sizes, exponential: Option<&Exponential>, exemplars| {
+            sizes.read().map(|histogram| Histogram {
+                exponential: exponential.map(Exponential::read),
+                exemplars,
+                ..histogram
+            })
+        };
+        let duration = Histogram {
+            exponential: all.map(|all| all.duration.read()),
+            exemplars: of_durations,
+            ..self.durations.read()
+        };
+        let request = all.map(|all| &all.request_body);
+        let response = all.map(|all| &all.response_body);
+        let bodies = [
+            body(&self.request_body, request, of_requests),
+            body(&self.response_body, response, of_responses),
+        ];
+        (duration, bodies)
+    }
+}
+
+impl Exponentials {
+    #[inline(never)]
+    fn record(&mut self, duration_ns: u64, request_bytes: u64, response_bytes: u64) {
+        self.duration.record(seconds(duration_ns), 1);
+        self.request_body.record(request_bytes as f64, 1);
+        self.response_body.record(response_bytes as f64, 1);
+    }
+}
+
+/// A duration for those of an explicit bucket of which nothing else is known.
+fn typical_ns(bucket: usize, mean_ns: u64) -> u64 {
+    match (bucket.checked_sub(1), BOUNDS_NS.get(bucket)) {
+        (None, _) => BOUNDS_NS[0] / 2,
+        (Some(below), Some(bound)) => (BOUNDS_NS[below] + bound) / 2,
+        (Some(below), None) => BOUNDS_NS[below].max(mean_ns),
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::exemplars::Reading;
 use super::origin::Origin;
 use super::records::HttpSeries;
 use super::rpc;
-use super::series::{Series, SeriesFields, SeriesKey};
+use super::series::{Recording, Series, SeriesFields, SeriesKey};
 use crate::exchange::Role;
 use crate::otlp::{Call, Kind, Template};
 use crate::routes::{RouteId, Router};
@@ -22,6 +23,7 @@ const ADDRESS_OVERFLOW: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct SeriesStore {
     max_series: usize,
+    recording: Recording,
     series: Vec<Series>,
     index: FxHashMap<SeriesKey, u32>,
     overflow: [Option<Box<Series>>; 4],
@@ -31,9 +33,10 @@ pub struct SeriesStore {
 }
 
 impl SeriesStore {
-    pub fn new(max_series: usize) -> Self {
+    pub fn new(max_series: usize, recording: Recording) -> Self {
         Self {
             max_series,
+            recording,
             series: Vec::new(),
             index: FxHashMap::default(),
             overflow: Default::default(),
@@ -47,18 +50,20 @@ impl SeriesStore {
     }
 
     /// The number of the series of these fields, beyond the limit that of the overflow series.
-    pub fn number_of(&mut self, key: SeriesKey, fields: &SeriesFields, start_ns: u64) -> u32 {
+    pub fn number_of(&mut self, key: SeriesKey, fields: &SeriesFields, start_unix_ns: u64) -> u32 {
         if let Some(number) = self.index.get(&key) {
             return *number;
         }
         if self.series.len() < self.max_series && fields.address != ADDRESS_OVERFLOW {
             let number = self.series.len() as u32;
-            self.series.push(Series::new(*fields, start_ns));
+            self.series
+                .push(Series::new(*fields, start_unix_ns, self.recording));
             self.index.insert(key, number);
             return number;
         }
         let place = usize::from(fields.role == Role::Client) + 2 * usize::from(fields.is_rpc());
-        self.overflow[place].get_or_insert_with(|| Box::new(Series::new(*fields, start_ns)));
+        self.overflow[place]
+            .get_or_insert_with(|| Box::new(Series::new(*fields, start_unix_ns, self.recording)));
         OVERFLOW + place as u32
     }
 
@@ -106,38 +111,52 @@ impl SeriesStore {
         number
     }
 
-    /// `unix_ns`: from CLOCK_BOOTTIME.
+    /// An interval is over.
+    pub fn begin_interval(&mut self) {
+        let overflow = self
+            .overflow
+            .iter_mut()
+            .flatten()
+            .map(|series| &mut **series);
+        for series in self.series.iter_mut().chain(overflow) {
+            series.exemplars.begin_interval();
+        }
+    }
+
     pub fn read(
         &self,
         process_key: u64,
         router: &Router,
-        unix_ns: impl Fn(u64) -> u64,
+        which: Reading,
         out: &mut Vec<HttpSeries>,
     ) {
         let none: Arc<str> = "".into();
-        let bare = |series: &Series| HttpSeries {
-            process_key,
-            role: series.fields.role,
-            start_unix_ns: unix_ns(series.start_ns),
-            rpc_system: if series.fields.is_rpc() {
-                rpc::SYSTEM
-            } else {
-                ""
-            },
-            rpc_method: none.clone(),
-            rpc_status: "".into(),
-            method: "",
-            scheme: "",
-            route: none.clone(),
-            status: 0,
-            error_type: none.clone(),
-            protocol_version: "",
-            server_address: none.clone(),
-            server_port: 0,
-            overflow: true,
-            duration: series.durations.read(),
-            request_body: series.request_body.read(),
-            response_body: series.response_body.read(),
+        let bare = |series: &Series| {
+            let (duration, [request_body, response_body]) = series.read(which);
+            HttpSeries {
+                process_key,
+                role: series.fields.role,
+                start_unix_ns: series.start_unix_ns,
+                rpc_system: if series.fields.is_rpc() {
+                    rpc::SYSTEM
+                } else {
+                    ""
+                },
+                rpc_method: none.clone(),
+                rpc_status: "".into(),
+                method: "",
+                scheme: "",
+                route: none.clone(),
+                status: 0,
+                error_type: none.clone(),
+                protocol_version: "",
+                server_address: none.clone(),
+                server_port: 0,
+                overflow: true,
+                duration,
+                request_body,
+                response_body,
+            }
         };
         out.extend(self.series.iter().map(|series| {
             let fields = &series.fields;

@@ -2,13 +2,12 @@
 
 use rustc_hash::FxHashMap;
 
-use super::process::{Counts, Process};
+use super::process::{Counts, Limits, Process};
 use crate::conn::ConnInfo;
 use crate::exchange::Role;
 
 pub struct Table {
-    max_routes: usize,
-    max_series: usize,
+    limits: Limits,
     slots: Vec<Option<Box<Process>>>,
     free: Vec<u32>,
     by_key: FxHashMap<u64, u32>,
@@ -20,10 +19,9 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn new(max_routes: usize, max_series: usize) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
-            max_routes,
-            max_series,
+            limits,
             slots: Vec::new(),
             free: Vec::new(),
             by_key: FxHashMap::default(),
@@ -83,7 +81,7 @@ impl Table {
             return *slot as usize;
         }
         self.last_incarnation += 1;
-        let process = Process::new(key, self.last_incarnation, self.max_routes, self.max_series);
+        let process = Process::new(key, self.last_incarnation, &self.limits);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() as u32 - 1

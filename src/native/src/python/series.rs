@@ -1,9 +1,9 @@
 //! Series as Python gets them.
 
 use super::{role, shapes};
-use crate::aggregate::{CallSeries, Histogram, HttpSeries, Owned};
+use crate::aggregate::{CallSeries, Exemplar, ExponentialBuckets, Histogram, HttpSeries, Owned};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3::IntoPyObjectExt;
 
 /// Of HTTP and gRPC, and of all others.
@@ -40,9 +40,9 @@ fn http(py: Python<'_>, s: HttpSeries) -> PyResult<Bound<'_, PyAny>> {
         &*s.server_address,
         s.server_port,
         s.overflow,
-        histogram(py, &s.duration)?,
-        optional_histogram(py, s.request_body.as_ref())?,
-        optional_histogram(py, s.response_body.as_ref())?,
+        histogram(py, s.duration)?,
+        optional(py, s.request_body, histogram)?,
+        optional(py, s.response_body, histogram)?,
     );
     shapes::http_series(py, fields)
 }
@@ -66,19 +66,46 @@ fn call(py: Python<'_>, s: CallSeries) -> PyResult<Bound<'_, PyAny>> {
         s.start_unix_ns,
         attributes,
         s.overflow,
-        histogram(py, &s.duration)?,
+        histogram(py, s.duration)?,
         s.messages,
     );
     shapes::call_series(py, fields)
 }
 
-fn histogram<'py>(py: Python<'py>, h: &Histogram) -> PyResult<Bound<'py, PyAny>> {
+fn histogram(py: Python<'_>, h: Histogram) -> PyResult<Bound<'_, PyAny>> {
+    let exponential = optional(py, h.exponential, exponential)?;
+    let exemplars = h.exemplars.into_iter().map(|one| exemplar(py, one));
+    let exemplars = exemplars.collect::<PyResult<Vec<_>>>()?;
     shapes::histogram(
         py,
-        tuple!(py, h.count, h.sum, h.min, h.max, h.buckets.clone()),
+        tuple!(
+            py,
+            h.count,
+            h.sum,
+            h.min,
+            h.max,
+            h.buckets,
+            exponential,
+            exemplars
+        ),
     )
 }
 
-fn optional_histogram<'py>(py: Python<'py>, h: Option<&Histogram>) -> PyResult<Bound<'py, PyAny>> {
-    h.map_or_else(|| Ok(py.None().into_bound(py)), |h| histogram(py, h))
+fn exponential(py: Python<'_>, e: ExponentialBuckets) -> PyResult<Bound<'_, PyAny>> {
+    shapes::exponential(py, tuple!(py, e.scale, e.zero_count, e.offset, e.counts))
+}
+
+fn exemplar(py: Python<'_>, e: Exemplar) -> PyResult<Bound<'_, PyAny>> {
+    let ids = e.span.as_ref();
+    let (trace_id, span_id) = ids.map_or((&[][..], &[][..]), |(trace, span)| (trace, span));
+    let ids = (PyBytes::new(py, trace_id), PyBytes::new(py, span_id));
+    shapes::exemplar(py, tuple!(py, e.value, e.time_unix_ns, ids.0, ids.1))
+}
+
+fn optional<'py, T>(
+    py: Python<'py>,
+    value: Option<T>,
+    make: impl FnOnce(Python<'py>, T) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    value.map_or_else(|| Ok(py.None().into_bound(py)), |value| make(py, value))
 }

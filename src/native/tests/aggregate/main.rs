@@ -3,6 +3,8 @@
 
 mod accounts;
 mod calls;
+mod exemplars;
+mod histograms;
 mod metrics;
 mod privacy;
 mod rpc;
