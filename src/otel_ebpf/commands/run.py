@@ -42,7 +42,7 @@ _SAME_SIGNAL_S = 0.5
     "--spans-per-second",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Budget for spans, 0 for no limit; metrics stay exact. [1000]",
+    help="Budget for spans, 0 for no limit: beyond it fewer are made, and say for how many they stand. [1000]",
 )
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after so many seconds.")
 @click.option(
@@ -82,6 +82,8 @@ def command(**options: Any) -> None:
     that holds leaves the process (or the port) out. All variables of OpenTelemetry's zero-code SDKs count:
       OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, _COMPRESSION, _TIMEOUT, _CERTIFICATE, also by signal (_TRACES_, _METRICS_)
       OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY
+    Samplers: always_on, always_off, traceidratio, jaeger_remote, each also with parentbased_ before it. Spans say
+    for how many requests they stand (tracestate ot=th); rules by service and route are the file's (docs/sampling.md).
       OTEL_RESOURCE_ATTRIBUTES go on everything sent; OTEL_SERVICE_NAME is the agent's own name. Services
       are named by their own OTEL_SERVICE_NAME, else by their program.
       OTEL_EBPF_QUEUE_DIRECTORY keeps what waits for the backend on disk, within OTEL_EBPF_QUEUE_MAX_BYTES
@@ -110,10 +112,13 @@ def _run(settings: Settings, duration_s: float | None, reload: Reload | None) ->
     kubernetes = Kubernetes.of(settings.kubernetes, cluster) if cluster else None
     ports = only_ports(settings.selection) if reload is None and kubernetes is None else None
     rules = bool(reload or kubernetes or settings.selection.include or settings.selection.exclude)
+    traces = settings.traces
+    # Whose a request is has to be known before it is decided on.
+    by_service = traces.sampling.rules or traces.sampling.spans_per_second_per_service or "remote" in traces.sampler
     signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.target]
     # Before anything is attached: what is wrong with it refuses to start.
     queues = Queues(settings.queue, signals) if settings.queue.directory and signals else None
-    core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules)
+    core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules or bool(by_service))
     output = Output(1)
     log.info("%s", _announcement(settings, core.hooks, cluster.node if cluster else ""))
     if duration_s is not None:

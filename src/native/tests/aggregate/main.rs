@@ -6,5 +6,6 @@ mod calls;
 mod metrics;
 mod privacy;
 mod rpc;
+mod sampling;
 mod spans;
 mod world;
