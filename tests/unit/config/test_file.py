@@ -216,7 +216,7 @@ OURS = 'file_format: "1.0"\ndistribution:\n  otel_ebpf:\n'
         ),
         (
             OURS + "    zzz: 1\n",
-            "config.yaml:4: distribution.otel_ebpf.zzz: unknown key; known here: selection, sampling, spans_per_second,",
+            "config.yaml:4: distribution.otel_ebpf.zzz: unknown key; known here: selection, sampling,",
         ),
         (
             OURS + '    spans_per_second: "many"\n',
