@@ -213,6 +213,11 @@ class Session:
         exponential: bool = False,  # keep histograms in exponential buckets too
         sampler: str = "parentbased_always_on",  # OTEL_TRACES_SAMPLER's names
         sampler_arg: float = 1.0,
+        spans_per_second_per_service: int = 0,  # 0: no limit but the above
+        keep_errors: bool = True,
+        keep_slower_than_ns: int = 0,  # 0: nothing is kept for its duration
+        keep_share: float = 0.25,  # of spans_per_second, for what only these two keep
+        sampling_rules: Sequence[tuple[str, str, float | None]] = ...,  # (service, route, probability; None: never)
         stats: bool = False,  # bpf_stats: run time by program
         ports: list[int] | None = None,  # capture only connections with one of these ports; None: all
         await_verdict: bool = False,  # hold what a process does until it has a verdict (2 s at most)
@@ -249,6 +254,20 @@ class Session:
         query parameters whose values are REDACTED, and the only ones whose values are not; header fields that become
         attributes, and those of them whose values are said although they are known to hold secrets.
         """
+    def set_service(self, process_key: int, service: str) -> None:
+        """Says of which service a process is: for its budget, the rules and strategies."""
+    def set_strategy(
+        self,
+        service: str,
+        *,
+        probability: float,
+        per_second: float = 0.0,  # 0: no limit
+        floor_per_second: float = 0.0,  # so many of each operation in any case; 0: none
+        operations: Sequence[tuple[str, float]] = ...,  # names of spans, and their probability
+    ) -> None:
+        """What a sampling server says of a service; only the samplers `jaeger_remote` look at it."""
+    def set_queue_fill(self, fill: float) -> None:
+        """How full the queue behind the core's is, 0 to 1: from three fourths on fewer spans are made."""
     def add_probes(
         self,
         path: str | PathLike[str],
@@ -291,7 +310,7 @@ class Session:
         """Exact accounting: `requests.seen`, `spans.exported`, `spans.dropped.<reason>`, `records.<...>`.
 
         requests.seen = spans.taken + sum(spans.dropped.*) + spans.queued, at any moment. Reasons: unsampled, budget,
-        queue_full, ring_full, disabled.
+        back_pressure, queue_full, ring_full, disabled, lost.
         """
     def program_stats(self) -> list[ProgramStats]: ...
     def flush(self) -> None:

@@ -57,7 +57,7 @@ def test_invalid_traceparent_starts_a_new_trace(agent: Agent, serve: Serve, tag:
     (span,) = agent.spans(server.pids, SERVER, tag)
     assert span.trace_id != TRACE
     assert span.parent_span_id == ""
-    assert span.trace_state == ""
+    assert span.trace_state == "ot=th:0"
     assert_valid([span])
 
 

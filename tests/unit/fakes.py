@@ -177,6 +177,9 @@ class FakeCore:
     lines_dropped: int = 0
     verdicts: dict[int, tuple[bool, list[PortRange] | None, list[PortRange] | None]] = field(default_factory=dict)
     live: list[dict[str, Any]] = field(default_factory=list)
+    services: dict[int, str] = field(default_factory=dict)
+    strategies: dict[str, tuple[float, float, float, tuple[tuple[str, float], ...]]] = field(default_factory=dict)
+    fills: list[float] = field(default_factory=list)
     closed: bool = False
     hooks: str = "sock_length"
     _taken: int = 0
@@ -193,6 +196,23 @@ class FakeCore:
 
     def reconfigure(self, **live: Any) -> None:
         self.live.append(live)
+
+    def set_service(self, process_key: int, service: str) -> None:
+        self.services[process_key] = service
+
+    def set_strategy(
+        self,
+        service: str,
+        *,
+        probability: float,
+        per_second: float = 0.0,
+        floor_per_second: float = 0.0,
+        operations: Sequence[tuple[str, float]] = (),
+    ) -> None:
+        self.strategies[service] = (probability, per_second, floor_per_second, tuple(operations))
+
+    def set_queue_fill(self, fill: float) -> None:
+        self.fills.append(fill)
 
     def add_probes(
         self,

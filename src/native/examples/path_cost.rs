@@ -1,5 +1,5 @@
-//! What an exchange costs from the ring's records to its series (or span, or exponential histograms). For instruction
-//! counts:
+//! What an exchange costs from the ring's records to its series (`metrics`), its span (`spans`), exponential histograms
+//! (`exponential`), or a budget that most are beyond (`budget`). For instruction counts:
 //!
 //! ```text
 //! cargo build --release --example path_cost
@@ -41,10 +41,12 @@ fn record(conn: u64, dir: event_dir, ts_ns: u64, off: u64, other_off: u64, data:
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let exchanges: u64 = args.get(1).and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let mode = args.first().map_or("metrics", String::as_str);
     let settings = Settings {
-        spans: args.first().is_some_and(|mode| mode == "spans"),
-        exponential: args.first().is_some_and(|mode| mode == "exponential"),
-        spans_per_second: 0,
+        spans: mode == "spans" || mode == "budget",
+        exponential: mode == "exponential",
+        // a hundred times as many come
+        spans_per_second: if mode == "budget" { 1000 } else { 0 },
         ..Settings::default()
     };
     let aggregator = Aggregator::new(settings).expect("good settings");

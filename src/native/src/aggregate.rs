@@ -9,6 +9,7 @@ mod calling;
 mod calls;
 mod connection;
 mod db;
+mod decide;
 mod dns;
 mod exemplars;
 mod exponential;
@@ -44,14 +45,17 @@ use crate::otlp::Context;
 use crate::privacy::{Lists, Policy};
 use crate::protocols::headers;
 use crate::routes::{PathCache, RouteId, Routed};
+use crate::sampling::{Rule, Strategy};
 use crate::sql::Statements;
 use connection::OriginCache;
+use decide::{Decisions, Told};
 use exemplars::Reading;
 use lines::line;
 use origin::Scheme;
 use process::{Counts, Drop, Limits, Process};
 use series::{Method, Protocol, Recording, Series, SeriesFields};
 use spans::{Shared, Spans};
+use store::{span_name, SeriesStore};
 use table::Table;
 use target::Target;
 
@@ -60,8 +64,18 @@ use target::Target;
 pub struct Settings {
     /// Make spans.
     pub spans: bool,
-    /// Spans made per second at most, one second's worth in a burst; 0: no limit.
+    /// Spans made per second at most, as sampling/throttle.rs bounds them; 0: no limit.
     pub spans_per_second: u64,
+    /// Of each service's, in place of all: 0: no limit but the above.
+    pub spans_per_second_per_service: u64,
+    /// Errors are kept where others are not.
+    pub keep_errors: bool,
+    /// What took as long as this is kept too; 0: nothing is kept for its duration.
+    pub keep_slower_than_ns: u64,
+    /// The part of `spans_per_second` that is for those which only these two keep.
+    pub keep_share: f64,
+    /// What goes before the sampler, the first that matches.
+    pub sampling_rules: Vec<Rule>,
     /// Encoded spans that wait for `take_spans` at most, in bytes.
     pub span_queue_bytes: usize,
     /// Make lines.
@@ -80,7 +94,7 @@ pub struct Settings {
     pub exemplars: ExemplarFilter,
     /// OTEL_TRACES_SAMPLER's names.
     pub sampler: String,
-    /// OTEL_TRACES_SAMPLER_ARG: the ratio, 0 to 1.
+    /// The sampler's ratio, 0 to 1.
     pub sampler_arg: f64,
     /// Put server.address and server.port on server metrics too: opt-in in the conventions, as clients choose
     /// what they send for Host.
@@ -92,6 +106,11 @@ impl Default for Settings {
         Self {
             spans: true,
             spans_per_second: 1000,
+            spans_per_second_per_service: 0,
+            keep_errors: true,
+            keep_slower_than_ns: 0,
+            keep_share: 0.25,
+            sampling_rules: Vec::new(),
             span_queue_bytes: 16 << 20,
             lines: false,
             line_queue: 4096,
@@ -319,12 +338,14 @@ impl Aggregator {
             return self.on_top(conn, exchange, http, &target, product);
         }
         process.counts.seen += 1;
-        let context = match self.spans.decide(
-            http.traceparent,
-            http.tracestate,
-            conn.role,
-            exchange.end_ns,
-        ) {
+        let decided = self.spans.decide(
+            process,
+            [http.traceparent, http.tracestate],
+            &fields,
+            SeriesStore::is_one(number).then_some(number.into()),
+            (exchange.end_ns, duration_ns),
+        );
+        let context = match decided {
             Err(why) => {
                 process.counts.drop(why);
                 if self.settings.exemplars == ExemplarFilter::AlwaysOn {
@@ -516,6 +537,7 @@ impl Aggregator {
             ("spans.queued_bytes", self.spans.queued_bytes() as u64),
             ("spans.dropped.unsampled", dropped(Drop::Unsampled)),
             ("spans.dropped.budget", dropped(Drop::Budget)),
+            ("spans.dropped.back_pressure", dropped(Drop::BackPressure)),
             ("spans.dropped.queue_full", dropped(Drop::QueueFull)),
             ("spans.dropped.ring_full", dropped(Drop::RingFull)),
             ("spans.dropped.disabled", dropped(Drop::Disabled)),
@@ -529,7 +551,28 @@ impl Aggregator {
 
     /// Ended processes of which nothing is left here.
     pub fn take_exits(&mut self) -> Vec<u64> {
+        for process_key in &self.exits {
+            self.spans.sampling.forget(*process_key);
+        }
         std::mem::take(&mut self.exits)
+    }
+
+    /// A process is of this service.
+    pub fn set_service(&mut self, process_key: u64, service: &str) {
+        self.spans.sampling.name(process_key, service);
+        if let Some(process) = self.table.get_mut(process_key) {
+            process.sampling = Decisions::default();
+        }
+    }
+
+    /// What a sampling server says of a service, for the samplers that ask one.
+    pub fn set_strategy(&mut self, service: &str, strategy: &Strategy) {
+        self.spans.sampling.follow(service, strategy);
+    }
+
+    /// How full the queue behind this one is, 0 to 1.
+    pub fn set_fill(&mut self, fill: f64) {
+        self.spans.set_fill(fill);
     }
 
     fn reap(&mut self) {
@@ -548,6 +591,27 @@ fn exemplify(
     if let Some(series) = series {
         let bodies = [http.request_body_bytes, http.response_body_bytes];
         series.exemplify(duration_ns, bodies, end_unix_ns, span);
+    }
+}
+
+impl Told for SeriesFields {
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn is_error(&self) -> bool {
+        self.error.is_some() || self.is_error_status()
+    }
+
+    fn route(&self, process: &Process) -> String {
+        match process.router.name(self.route) {
+            unset if unset.is_empty() => span_name(self, &process.router),
+            route => String::from(&**route),
+        }
+    }
+
+    fn operation(&self, process: &Process) -> String {
+        span_name(self, &process.router)
     }
 }
 

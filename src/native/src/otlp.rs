@@ -27,6 +27,7 @@ pub(crate) use wire::append_bytes;
 pub use wire::{append_int, append_string};
 
 use crate::redact;
+use crate::sampling::{self, ot, Threshold};
 
 /// Longest url.path and url.query, each; the rest is cut.
 pub const MAX_URL_PART_BYTES: usize = 16 << 10;
@@ -187,8 +188,34 @@ pub struct Context<'a> {
     pub parent_is_remote: bool,
     /// W3C trace flags of this span.
     pub trace_flags: u8,
-    /// W3C tracestate; "" is unset.
+    /// W3C tracestate of the parent; "" is unset.
     pub trace_state: &'a str,
+    /// With which probability it was sampled: goes into its tracestate.
+    pub threshold: Threshold,
+}
+
+/// Span.trace_state of a span without a parent of which all are sampled: by far the most.
+const ALL_SAMPLED: &[u8; 9] = b"\x1a\x07ot=th:0";
+
+impl Context<'_> {
+    #[inline]
+    fn has_usual_state(&self) -> bool {
+        self.threshold == Threshold::ALL && self.trace_state.is_empty()
+    }
+
+    #[inline]
+    fn has_rare_state(&self) -> bool {
+        !self.has_usual_state()
+    }
+
+    #[cold]
+    fn append_rare_state(&self, out: &mut Vec<u8>) {
+        let mut state = Vec::with_capacity(sampling::MAX_TRACESTATE_BYTES);
+        ot::write(&mut state, self.trace_state, self.threshold);
+        if !state.is_empty() {
+            wire::append_bytes(out, 3, &state);
+        }
+    }
 }
 
 /// What is a span's own. Bytes are as sent; they are redacted, cut and made UTF-8 here.
@@ -215,7 +242,7 @@ pub struct Own<'a> {
 impl Own<'_> {
     #[inline]
     fn has_rare(&self) -> bool {
-        !self.context.trace_state.is_empty()
+        self.context.has_rare_state()
             || self.forwarded_client.is_some()
             || self.method_original.is_some()
     }
@@ -304,8 +331,8 @@ pub fn append_span(out: &mut Vec<u8>, shared: [&[u8]; 2], own: &Own<'_>) {
 
 #[cold]
 fn append_rare(out: &mut Vec<u8>, own: &Own<'_>) {
-    if !own.context.trace_state.is_empty() {
-        wire::append_bytes(out, 3, own.context.trace_state.as_bytes());
+    if own.context.has_rare_state() {
+        own.context.append_rare_state(out);
     }
     if let Some(client) = own.forwarded_client {
         append_string(out, "client.address", client.as_bytes());
@@ -320,7 +347,7 @@ fn append_rare(out: &mut Vec<u8>, own: &Own<'_>) {
 }
 
 /// The fields of fixed size, put together on the stack with what follows: one copy instead of ten.
-#[inline]
+#[inline(always)]
 fn put_fixed_fields(
     head: &mut wire::Head,
     context: &Context<'_>,
@@ -331,7 +358,7 @@ fn put_fixed_fields(
     if context.parent_is_remote {
         flags |= FLAG_IS_REMOTE;
     }
-    let mut fields = [0u8; 52];
+    let mut fields = [0u8; 52 + ALL_SAMPLED.len()];
     fields[0..2].copy_from_slice(&[0x0a, 16]);
     fields[2..18].copy_from_slice(&context.trace_id);
     fields[18..20].copy_from_slice(&[0x12, 8]);
@@ -342,7 +369,12 @@ fn put_fixed_fields(
     fields[38..46].copy_from_slice(&end_unix_ns.to_le_bytes());
     fields[46..48].copy_from_slice(&[0x85, 0x01]);
     fields[48..52].copy_from_slice(&flags.to_le_bytes());
-    head.fixed(&fields);
+    if context.has_usual_state() {
+        fields[52..].copy_from_slice(ALL_SAMPLED);
+        head.fixed(&fields);
+    } else {
+        head.fixed::<52>(fields.first_chunk().unwrap_or(&[0; 52]));
+    }
     if let Some(parent) = context.parent_span_id {
         let mut field = [0x22, 8, 0, 0, 0, 0, 0, 0, 0, 0];
         field[2..].copy_from_slice(&parent);

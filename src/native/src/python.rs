@@ -22,6 +22,7 @@ use crate::exchange::Role;
 use crate::loader::{self, Failure, FailureKind, Layout, Options, Probe, Programs};
 use crate::privacy::Lists;
 use crate::processes::Verdict;
+use crate::sampling::{Rule, Strategy};
 use crate::stream::Streams;
 use crate::wire::counter;
 use pyo3::exceptions::PyException;
@@ -141,13 +142,27 @@ fn infer_routes(routes: &str) -> PyResult<bool> {
 }
 
 type Ports = Vec<(u16, u16)>;
+
+/// (service, route, probability; None: never)
+type RuleArgument = (String, String, Option<f64>);
+
+fn rule((service, route, probability): RuleArgument) -> Rule {
+    Rule {
+        service,
+        route,
+        probability,
+    }
+}
+
 #[pymethods]
 impl Session {
     #[new]
     #[pyo3(signature = (*, ring_bytes = 4 << 20, select_unknown = true, spans = true, spans_per_second = 1000,
                         span_queue_bytes = 16 << 20, lines = false, line_queue = 4096, routes = "infer",
                         max_routes_per_service = 200, max_series = 2000, exponential = false, exemplars = "trace_based",
-                        sampler = "parentbased_always_on", sampler_arg = 1.0, stats = false, ports = None, await_verdict = false, tell_execs = false))]
+                        sampler = "parentbased_always_on", sampler_arg = 1.0, spans_per_second_per_service = 0,
+                        keep_errors = true, keep_slower_than_ns = 0, keep_share = 0.25, sampling_rules = Vec::new(),
+                        stats = false, ports = None, await_verdict = false, tell_execs = false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -165,6 +180,11 @@ impl Session {
         exemplars: &str,
         sampler: &str,
         sampler_arg: f64,
+        spans_per_second_per_service: u64,
+        keep_errors: bool,
+        keep_slower_than_ns: u64,
+        keep_share: f64,
+        sampling_rules: Vec<RuleArgument>,
         stats: bool,
         ports: Option<Vec<u16>>,
         await_verdict: bool,
@@ -186,6 +206,11 @@ impl Session {
                 .ok_or_else(|| argument(format!("exemplars is {exemplars:?}")))?,
             sampler: sampler.into(),
             sampler_arg,
+            spans_per_second_per_service,
+            keep_errors,
+            keep_slower_than_ns,
+            keep_share,
+            sampling_rules: sampling_rules.into_iter().map(rule).collect(),
             ..Settings::default()
         })
         .map_err(argument)?;
@@ -290,6 +315,42 @@ impl Session {
                 programs.bump_selection();
             }
         });
+    }
+
+    fn set_service(&self, py: Python<'_>, process_key: u64, service: &str) {
+        py.detach(|| {
+            let mut streams = self.shared.streams();
+            // of a process that ended meanwhile nobody would ever forget it
+            if streams.processes.get(process_key).is_some() {
+                streams.aggregator.set_service(process_key, service);
+            }
+        });
+    }
+
+    #[pyo3(signature = (service, *, probability, per_second = 0.0, floor_per_second = 0.0, operations = Vec::new()))]
+    fn set_strategy(
+        &self,
+        py: Python<'_>,
+        service: &str,
+        probability: f64,
+        per_second: f64,
+        floor_per_second: f64,
+        operations: Vec<(String, f64)>,
+    ) {
+        let strategy = Strategy {
+            probability,
+            per_second,
+            floor_per_second,
+            operations,
+        };
+        py.detach(|| {
+            let aggregator = &mut self.shared.streams().aggregator;
+            aggregator.set_strategy(service, &strategy);
+        });
+    }
+
+    fn set_queue_fill(&self, py: Python<'_>, fill: f64) {
+        py.detach(|| self.shared.streams().aggregator.set_fill(fill));
     }
 
     /// `probes`: (place, offset, call, result_at, at_return) each.

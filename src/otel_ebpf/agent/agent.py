@@ -22,6 +22,7 @@ from otel_ebpf import __version__, semconv
 from otel_ebpf.agent.kubernetes import Kubernetes
 from otel_ebpf.agent.reload import Reload
 from otel_ebpf.agent.scrapes import Scrapes
+from otel_ebpf.agent.strategies import Strategies
 from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.agent.watch import Watch, selects
 from otel_ebpf.capture.session import Core, reconfigure
@@ -133,6 +134,7 @@ class _Traces:
         self._due_s = math.inf
         self.set(settings)
         self._gathered_s = 0.0
+        self._fill = 0.0  # of the queue on disk, as the core was told
         self.emptied_s = 0.0  # when the core was last seen to hold none
 
     def set(self, settings: Settings) -> None:
@@ -147,6 +149,10 @@ class _Traces:
         now_s = time.monotonic()
         if isinstance(self.sender, QueuedSender):
             self.sender.note_waiting(spans)
+            # The core looks at its own queue by itself.
+            if (fill := round(self.sender.fill, 2)) != self._fill:
+                self._core.set_queue_fill(fill)
+                self._fill = fill
         if not spans:
             self.emptied_s = now_s
         old = now_s >= self._due_s
@@ -334,6 +340,8 @@ class Agent:
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
         self._clients: list[tuple[str, OtlpClient]] = []
         self._traces = self._open_traces(encode_traces)
+        is_remote = self._traces is not None and settings.traces.sampler.endswith("jaeger_remote")
+        self._strategies = Strategies(settings.traces.sampling.remote, core) if is_remote else None
         self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded, endpoint=endpoint)
         self._tick_s = _TICK_S if self._lines or self._traces else _SLOW_TICK_S
 
@@ -372,6 +380,8 @@ class Agent:
                 self._kubernetes.close()
             if self._tls:
                 self._tls.close()
+            if self._strategies:
+                self._strategies.close()
             self._core.close()
         if broken:
             raise broken
@@ -391,6 +401,8 @@ class Agent:
     def _take_all(self) -> None:
         now_s = time.monotonic()
         self._watch.meet()
+        if self._strategies:
+            self._strategies.follow(self._watch.services())
         spans, spans_bytes, lines_dropped = self._core.backlog()
         if self._lines:
             self._lines.show()

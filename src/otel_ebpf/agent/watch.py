@@ -112,6 +112,10 @@ class Watch:
         info = self.infos.get(key)
         return info.resource.encoded if info else self._unknown
 
+    def services(self) -> set[str]:
+        """Names of the services that are watched."""
+        return {self.infos[key].service_name for key in self._watched if key in self.infos}
+
     def _follow(self, kubernetes: Kubernetes) -> None:
         """What changed in the cluster, for the processes that it is about; and who has waited long enough."""
         if changes := kubernetes.cluster.take_changes():
@@ -156,6 +160,9 @@ class Watch:
             "watched" if verdict.selected else "left alone",
             verdict.why,
         )
+        if verdict.selected:
+            # Before what is held of it is let go.
+            self._core.set_service(info.key, info.service_name)
         self._core.set_verdict(
             info.key,
             verdict.selected,

@@ -57,6 +57,17 @@ class Core(Protocol):
         response_headers: Sequence[str] = ...,
         clear_headers: Sequence[str] = ...,
     ) -> None: ...
+    def set_service(self, process_key: int, service: str) -> None: ...
+    def set_strategy(
+        self,
+        service: str,
+        *,
+        probability: float,
+        per_second: float = ...,
+        floor_per_second: float = ...,
+        operations: Sequence[tuple[str, float]] = ...,
+    ) -> None: ...
+    def set_queue_fill(self, fill: float) -> None: ...
     def add_probes(
         self,
         path: str,
@@ -109,6 +120,11 @@ def open_session(
             exponential=settings.metrics.exponential or settings.metrics.prometheus is not None,
             sampler=traces.sampler,
             sampler_arg=traces.sampler_arg,
+            spans_per_second_per_service=traces.sampling.spans_per_second_per_service,
+            keep_errors=traces.sampling.keep_errors,
+            keep_slower_than_ns=round(traces.sampling.keep_slower_than_s * 1e9),
+            keep_share=traces.sampling.keep_share,
+            sampling_rules=[(rule.service, rule.route, rule.probability) for rule in traces.sampling.rules],
             stats=settings.output.stats,
             ports=None if ports is None else list(ports),
             await_verdict=await_verdict,

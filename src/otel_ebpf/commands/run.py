@@ -43,7 +43,7 @@ _SAME_SIGNAL_S = 0.5
     "--spans-per-second",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Budget for spans, 0 for no limit; metrics stay exact. [1000]",
+    help="Budget for spans, 0 for no limit: beyond it fewer are made, and say for how many they stand. [1000]",
 )
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after so many seconds.")
 @click.option(
@@ -88,6 +88,8 @@ def command(**options: Any) -> None:
       are named by their own OTEL_SERVICE_NAME, else by their program.
       OTEL_EBPF_QUEUE_DIRECTORY keeps what waits for the backend on disk, within OTEL_EBPF_QUEUE_MAX_BYTES
       and OTEL_EBPF_QUEUE_MAX_AGE_SECONDS: an outage, a restart or a kill then loses nothing of it.
+    Samplers: always_on, always_off, traceidratio, jaeger_remote, each also with parentbased_ before it. Spans say
+    for how many requests they stand (tracestate ot=th); rules by service and route are the file's (docs/sampling.md).
 
     \b
     Signals: INT and TERM end it well, a second one at once; HUP reads the configuration's file anew.
@@ -112,11 +114,14 @@ def _run(settings: Settings, duration_s: float | None, reload: Reload | None) ->
     kubernetes = Kubernetes.of(settings.kubernetes, cluster) if cluster else None
     ports = only_ports(settings.selection) if reload is None and kubernetes is None else None
     rules = bool(reload or kubernetes or settings.selection.include or settings.selection.exclude)
+    traces = settings.traces
+    # Whose a request is has to be known before it is decided on.
+    by_service = traces.sampling.rules or traces.sampling.spans_per_second_per_service or "remote" in traces.sampler
     signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.target]
     # Before anything is attached: what is wrong with it refuses to start.
     queues = Queues(settings.queue, signals) if settings.queue.directory and signals else None
     endpoint = Endpoint(settings.metrics.prometheus) if settings.metrics.prometheus else None
-    core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules)
+    core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules or bool(by_service))
     output = Output(1)
     log.info("%s", _announcement(settings, core.hooks, cluster.node if cluster else ""))
     if duration_s is not None:

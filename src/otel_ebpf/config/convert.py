@@ -5,13 +5,14 @@ from typing import Literal, cast
 
 from otel_ebpf.config import ours, schema, values
 from otel_ebpf.config.environment import DEFAULT_ENDPOINT, DEFAULT_GRPC_ENDPOINT
+from otel_ebpf.config.sampling import from_sampler, rules
 from otel_ebpf.config.settings import (
     Metrics,
     OtlpTarget,
     Prometheus,
     Protocol,
     Rule,
-    Sampler,
+    Sampling,
     Selection,
     Settings,
     Temporality,
@@ -37,7 +38,7 @@ def to_settings(file: schema.FileModel) -> Settings:
         raise values.Misplaced(("log_level",), f"{file.log_level!r} is none of {', '.join(_LOG_LEVELS)}")
     settings = Settings(
         selection=_selection(said.selection),
-        traces=_traces(file),
+        traces=_traces(file, said),
         metrics=_metrics(file),
         resource=_resource(file.resource),
         log_level=_LOG_LEVELS[level],
@@ -71,10 +72,11 @@ def _selection(model: schema.SelectionModel | None) -> Selection:
     return Selection(rules(model.include, "include"), rules(model.exclude, "exclude"))
 
 
-def _traces(file: schema.FileModel) -> Traces:
+def _traces(file: schema.FileModel, said: schema.OurModel) -> Traces:
     provider = file.tracer_provider or schema.TracerProviderModel()
-    sampler, sampler_arg = _sampler(provider.sampler)
-    traces = Traces(sampler=sampler, sampler_arg=sampler_arg)
+    sampler, sampler_arg, remote = from_sampler(provider.sampler)
+    sampling = Sampling(rules=rules(said.sampling.rules if said.sampling else None), remote=remote)
+    traces = Traces(sampler=sampler, sampler_arg=sampler_arg, sampling=sampling)
     batch = provider.processors[0].batch if provider.processors else None
     if file.disabled or batch is None:
         return traces
@@ -85,24 +87,6 @@ def _traces(file: schema.FileModel) -> Traces:
         schedule_delay_s=traces.schedule_delay_s if batch.schedule_delay is None else batch.schedule_delay / 1000,
         batch_spans=batch.max_export_batch_size or traces.batch_spans,
     )
-
-
-def _sampler(model: schema.SamplerModel | None) -> tuple[Sampler, float]:
-    """OTEL_TRACES_SAMPLER's name and argument. The key alone says which: `always_on:` has no value."""
-    if model is None or not model.model_fields_set:
-        return "parentbased_always_on", 1.0
-    if len(model.model_fields_set) > 1:
-        raise values.Misplaced(("tracer_provider", "sampler"), "one sampler, not several")
-    chosen: schema.RootSamplerModel = model
-    parent_based = "parent_based" in model.model_fields_set
-    if parent_based:
-        chosen = (model.parent_based and model.parent_based.root) or schema.RootSamplerModel(always_on={})
-    prefix = "parentbased_" if parent_based else ""
-    if "trace_id_ratio_based" in chosen.model_fields_set:
-        ratio = (chosen.trace_id_ratio_based or schema.RatioModel()).ratio
-        return cast("Sampler", f"{prefix}traceidratio"), 1.0 if ratio is None else ratio
-    name = "always_off" if "always_off" in chosen.model_fields_set else "always_on"
-    return cast("Sampler", prefix + name), 1.0
 
 
 def _metrics(file: schema.FileModel) -> Metrics:

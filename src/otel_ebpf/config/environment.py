@@ -15,6 +15,7 @@ from otel_ebpf.config import obi, values
 from otel_ebpf.config.catalogue import SETTINGS, with_value
 from otel_ebpf.config.kinds import Other
 from otel_ebpf.config.origin import Origin
+from otel_ebpf.config.remote import parse_remote
 from otel_ebpf.config.settings import (
     Compression,
     ExemplarFilter,
@@ -24,8 +25,10 @@ from otel_ebpf.config.settings import (
     OtlpTarget,
     Prometheus,
     Protocol,
+    RemoteSampling,
     Rule,
     Sampler,
+    Sampling,
     Selection,
     Settings,
     Temporality,
@@ -163,13 +166,13 @@ def read_environment(variables: Mapping[str, str]) -> tuple[Settings, dict[str, 
     """The same, and which variable decided what."""
     env = Environment(variables)
     off = env.flag("OTEL_SDK_DISABLED")
+    sampler, sampler_arg, remote = _sampler(env)
     settings = Settings(
         traces=Traces(
             target=None if off else _target(env, "traces"),
-            sampler=env.name(
-                ("OTEL_TRACES_SAMPLER",), cast("tuple[Sampler, ...]", get_args(Sampler)), Traces().sampler
-            ),
-            sampler_arg=env.number(("OTEL_TRACES_SAMPLER_ARG",), 1.0, high=1.0),
+            sampler=sampler,
+            sampler_arg=sampler_arg,
+            sampling=Sampling(remote=remote),
             schedule_delay_s=env.number(("OTEL_BSP_SCHEDULE_DELAY",), 5000.0) / 1000,
             batch_spans=int(env.number(("OTEL_BSP_MAX_EXPORT_BATCH_SIZE",), 512.0, low=1.0)),
         ),
@@ -221,6 +224,17 @@ def _interval_s(env: Environment) -> float:
     """OBI's name for it has a unit."""
     default_s = env.parsed("OTEL_EBPF_METRICS_INTERVAL", obi.duration_s) or Metrics().interval_s
     return env.number(("OTEL_METRIC_EXPORT_INTERVAL",), default_s * 1000, low=1.0) / 1000
+
+
+def _sampler(env: Environment) -> tuple[Sampler, float, RemoteSampling]:
+    name = env.name(("OTEL_TRACES_SAMPLER",), cast("tuple[Sampler, ...]", get_args(Sampler)), Traces().sampler)
+    if not name.endswith("jaeger_remote"):
+        return name, env.number(("OTEL_TRACES_SAMPLER_ARG",), 1.0, high=1.0), RemoteSampling()
+    try:
+        remote, rate = parse_remote(env.text("OTEL_TRACES_SAMPLER_ARG"))
+    except ValueError as error:
+        raise ConfigError(f"OTEL_TRACES_SAMPLER_ARG: {error}") from error
+    return name, rate, remote
 
 
 def _resource(env: Environment) -> tuple[tuple[str, str], ...]:

@@ -67,15 +67,28 @@ class SelectionModel(Model):
     exclude: list[RuleModel] | None = None
 
 
+class SamplingRuleModel(Model):
+    service: Text = "*"
+    route: Text = "*"
+    sampler: Literal["always_on", "always_off"] | None = None
+    ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 if TYPE_CHECKING:
+
+    class SamplingModel(Model):
+        """The same of its part for sampling."""
+
+        rules: list[SamplingRuleModel] | None = None
 
     class OurModel(Model):
         """What is read by hand of it; `ours` makes and reads the rest."""
 
         selection: SelectionModel | None = None
+        sampling: SamplingModel | None = None
 
 else:
-    OurModel = model({"selection": SelectionModel})
+    OurModel = model({"selection": SelectionModel, "sampling.rules": list[SamplingRuleModel]})
 
 
 class DistributionModel(BaseModel):
@@ -185,17 +198,28 @@ class RatioModel(Model):
     ratio: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-_OTHER_SAMPLERS = Absent("always_on, always_off, trace_id_ratio_based and parent_based are there")
+_OTHER_SAMPLERS = Absent(
+    "always_on, always_off, trace_id_ratio_based, probability, jaeger_remote and parent_based are there"
+)
 
 
-class RootSamplerModel(Model):
+class BasicSamplerModel(Model):
     always_on: dict[str, Any] | None = None
     always_off: dict[str, Any] | None = None
     trace_id_ratio_based: RatioModel | None = None
+    probability: RatioModel | None = Field(default=None, alias="probability/development")
+
+
+class JaegerRemoteModel(Model):
+    endpoint: Endpoint
+    interval: Positive | None = None  # milliseconds
+    initial_sampler: BasicSamplerModel
+
+
+class RootSamplerModel(BasicSamplerModel):
+    jaeger_remote: JaegerRemoteModel | None = Field(default=None, alias="jaeger_remote/development")
     always_record: Annotated[Any, _OTHER_SAMPLERS] = None
     composite: Annotated[Any, _OTHER_SAMPLERS] = Field(default=None, alias="composite/development")
-    jaeger_remote: Annotated[Any, _OTHER_SAMPLERS] = Field(default=None, alias="jaeger_remote/development")
-    probability: Annotated[Any, _OTHER_SAMPLERS] = Field(default=None, alias="probability/development")
 
 
 def _only(sampler: str) -> BeforeValidator:

@@ -10,9 +10,11 @@ Sampler = Literal[
     "always_on",
     "always_off",
     "traceidratio",
+    "jaeger_remote",
     "parentbased_always_on",
     "parentbased_always_off",
     "parentbased_traceidratio",
+    "parentbased_jaeger_remote",
 ]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
 ExemplarFilter = Literal["trace_based", "always_on", "always_off"]
@@ -92,6 +94,39 @@ class OtlpTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplingRule:
+    """For requests whose service and route match both globs (fnmatch's). `probability` None: never."""
+
+    service: str = "*"
+    route: str = "*"
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSampling:
+    """The server that the samplers `jaeger_remote` ask: which `url`, how often."""
+
+    url: str = "http://localhost:5778/sampling"
+    interval_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What goes before and beside the sampler.
+
+    Errors, and what takes as long as `keep_slower_than_s` (0: nothing), are kept where others are not; those that only
+    this keeps are at most `keep_share` of `spans_per_second`.
+    """
+
+    rules: tuple[SamplingRule, ...] = ()  # the first that matches holds
+    keep_errors: bool = True
+    keep_slower_than_s: float = 0.0
+    keep_share: float = 0.25
+    spans_per_second_per_service: int = 0  # 0: no limit but the node's
+    remote: RemoteSampling = field(default_factory=RemoteSampling)
+
+
+@dataclass(frozen=True, slots=True)
 class Traces:
     """Spans: made only if there is a `target`. A batch leaves when it is full or `schedule_delay_s` old."""
 
@@ -99,6 +134,7 @@ class Traces:
     sampler: Sampler = "parentbased_always_on"
     sampler_arg: float = 1.0
     spans_per_second: int = 1000  # 0: no limit
+    sampling: Sampling = field(default_factory=Sampling)
     schedule_delay_s: float = 5.0
     batch_spans: int = 512
     queue_bytes: int = 16 << 20

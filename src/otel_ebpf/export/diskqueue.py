@@ -261,6 +261,12 @@ class DiskQueue:
         if new_file:
             _sync_folder(self._folder)
 
+    @property
+    def fill(self) -> float:
+        """Which part of its bytes is in use."""
+        with self._lock:
+            return min(1.0, self._bytes() / self._max_bytes)
+
     def level(self) -> QueueLevel:
         """What is in it."""
         with self._lock:

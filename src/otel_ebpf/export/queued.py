@@ -72,6 +72,11 @@ class QueuedSender(Inbox):
         """How many items have not been submitted: should this run be killed, the next one counts them."""
         self._queue.note_waiting(items)
 
+    @property
+    def fill(self) -> float:
+        """How full the disk's part is, 0 to 1."""
+        return self._queue.fill
+
     def drain(self, timeout_s: float) -> bool:
         """Waits until everything has been sent or given up. False if time ran out."""
         with self._changed:

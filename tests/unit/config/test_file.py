@@ -54,11 +54,15 @@ def test_the_annotated_example_takes_the_endpoint_from_the_environment() -> None
 
 def test_the_commented_out_parts_of_the_annotated_example_are_valid_too(tmp_path: Path) -> None:
     text = DEFAULT.read_text().replace("include: []", "include:").replace("exclude: []", "exclude:")
+    text = text.replace("rules: []", "rules:").replace("# jaeger_remote", "jaeger_remote").replace("always_on: #", "#")
+    text = re.sub(r"^( +)#   (endpoint|interval|initial_sampler): ", r"\1  \2: ", text, flags=re.MULTILINE)
     text = re.sub(r"^( +)#(  - |    )", r"\1 \2", text, flags=re.MULTILINE)
     text = re.sub(r"^( +)# (tls:|  \w+_file:|lines:|directory:)", r"\1\2", text, flags=re.MULTILINE)
     settings = from_text(tmp_path, text)
     assert len(settings.selection.include) == 5
     assert len(settings.selection.exclude) == 2
+    assert len(settings.traces.sampling.rules) == 3
+    assert (settings.traces.sampler, settings.traces.sampler_arg) == ("parentbased_jaeger_remote", 0.001)
     assert settings.output.lines is True
     assert settings.queue.directory == "/var/lib/otel-ebpf/queue"
 
@@ -240,7 +244,7 @@ OURS = 'file_format: "1.0"\ndistribution:\n  otel_ebpf:\n'
         ),
         (
             OURS + "    zzz: 1\n",
-            "config.yaml:4: distribution.otel_ebpf.zzz: unknown key; known here: selection, spans_per_second,",
+            "config.yaml:4: distribution.otel_ebpf.zzz: unknown key; known here: selection, sampling,",
         ),
         (
             OURS + '    spans_per_second: "many"\n',

@@ -1,15 +1,20 @@
 //! A call's way: what is said of it, series, sampler, span, line. HTTP's is `Aggregator::exchange`.
 
-use super::calls::{Said, Slots};
+use super::calls::{CallStore, Said, Slots};
 use super::connection::{ends, OriginCache};
+use super::decide::Told;
 use super::exemplars::ExemplarFilter;
 use super::origin::{Origin, Scheme};
+use super::process::Process;
 use super::records::Line;
 use super::{db, dns, messaging, Aggregator};
 use crate::conn::ConnInfo;
 use crate::exchange::{Carried, Detail, Exchange, OperationType, Query, Role};
 use crate::otlp::{CallOwn, Context};
 use std::sync::Arc;
+
+/// So that no number of a call's series is one of HTTP's.
+const SAMPLING_OF_CALLS: u64 = 1 << 32;
 
 /// Longest query of a line, in characters.
 const MAX_LINE_QUERY: usize = 2048;
@@ -21,6 +26,24 @@ pub fn put_server<'a>(slots: &mut Slots<'a>, server: Option<&'a Origin>) {
     slots
         .text("server.address", address)
         .int("server.port", (port != 0).then_some(port.into()));
+}
+
+impl Told for Said<'_> {
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn is_error(&self) -> bool {
+        !self.error_type.is_empty()
+    }
+
+    fn route(&self, _: &Process) -> String {
+        self.span_name()
+    }
+
+    fn operation(&self, _: &Process) -> String {
+        self.span_name()
+    }
 }
 
 /// What is said of a call besides what metric and span share.
@@ -136,10 +159,11 @@ impl Aggregator {
             tracestate,
         } = besides.parent;
         let decided = self.spans.decide(
-            Some(traceparent).filter(|text| !text.is_empty()),
-            Some(tracestate).filter(|text| !text.is_empty()),
-            said.role,
-            exchange.end_ns,
+            process,
+            [traceparent, tracestate].map(|text| Some(text).filter(|text| !text.is_empty())),
+            said,
+            CallStore::is_one(number).then(|| SAMPLING_OF_CALLS | u64::from(number)),
+            (exchange.end_ns, duration_ns),
         );
         let context = match decided {
             Err(why) => {

@@ -337,6 +337,11 @@ impl CallStore {
         }
     }
 
+    /// Whether a number is one series' own, and no overflow series'.
+    pub fn is_one(number: u32) -> bool {
+        number < OVERFLOW
+    }
+
     /// What the call's span shares with all of its series, encoded. Those of the overflow series share little.
     pub fn template(&mut self, number: u32, said: &Said<'_>) -> Cow<'_, [u8]> {
         match self.series.get_mut(number as usize) {

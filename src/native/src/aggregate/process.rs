@@ -2,6 +2,7 @@
 //! wait are bounded for all processes together.
 
 use super::calls::CallStore;
+use super::decide::Decisions;
 use super::exemplars::Reading;
 use super::queue::SpanQueue;
 use super::records::{ActiveSeries, CallSeries, HttpSeries};
@@ -19,6 +20,8 @@ pub enum Drop {
     Disabled = 4,
     /// Its end was among what was lost, and is not in any metric either.
     Lost = 5,
+    /// The queue was filling up.
+    BackPressure = 6,
 }
 
 /// seen = taken + queued + Σ dropped.
@@ -27,7 +30,7 @@ pub struct Counts {
     pub seen: u64,
     pub taken: u64,
     pub queued: u64,
-    pub dropped: [u64; 6],
+    pub dropped: [u64; 7],
     pub abandoned: u64,
 }
 
@@ -64,6 +67,8 @@ pub struct Process {
     pub calls: CallStore,
     pub queue: SpanQueue,
     pub counts: Counts,
+    /// What decides on its exchanges.
+    pub sampling: Decisions,
     pub gone: bool,
     /// The last reading of an ended process's series took place.
     pub read_to_the_end: bool,
@@ -82,6 +87,7 @@ impl Process {
             calls: CallStore::new(limits.max_series, limits.recording),
             queue: SpanQueue::default(),
             counts: Counts::default(),
+            sampling: Decisions::default(),
             gone: false,
             read_to_the_end: false,
             active: [0; 2 * Method::COUNT],

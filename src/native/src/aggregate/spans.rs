@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::calls::Said;
 use super::connection::OriginCache;
+use super::decide::{Asked, Sampling, Told};
 use super::origin::forwarded_client;
 use super::process::{Counts, Drop, Process};
 use super::queue::{Pool, SpanQueue};
@@ -17,7 +18,7 @@ use crate::otlp::{self, CallOwn, Context, Own, Url, Value};
 use crate::privacy::Policy;
 use crate::redact::is_plain_path;
 use crate::routes::RouteId;
-use crate::sampling::{self, Budget, Ids, Sampler, FLAG_RANDOM, FLAG_SAMPLED};
+use crate::sampling::{self, Ids, Threshold, FLAG_RANDOM, FLAG_SAMPLED};
 
 /// The shortest span: with less room than this left in the queue there is no need to try.
 const MIN_SPAN_BYTES: usize = 256;
@@ -39,10 +40,11 @@ pub struct Shared<'a> {
 
 pub struct Spans {
     pub enabled: bool,
-    sampler: Sampler,
+    pub sampling: Sampling,
     ids: Ids,
-    budget: Budget,
     max_queued_bytes: usize,
+    /// From here on the queue is filling up.
+    calm_bytes: usize,
     queued_bytes: usize,
     /// Slot of the process whose turn it is to be taken from first.
     next_slot: usize,
@@ -53,11 +55,12 @@ pub struct Spans {
 
 impl Spans {
     pub fn new(settings: &Settings) -> Result<Self, String> {
+        let sampling = Sampling::new(settings)?;
         Ok(Self {
             enabled: settings.spans,
-            sampler: Sampler::new(&settings.sampler, settings.sampler_arg)?,
+            calm_bytes: sampling.calm_bytes(settings.span_queue_bytes),
+            sampling,
             ids: Ids::from_os()?,
-            budget: Budget::new(settings.spans_per_second),
             max_queued_bytes: settings.span_queue_bytes,
             queued_bytes: 0,
             next_slot: 0,
@@ -68,9 +71,7 @@ impl Spans {
 
     /// From now on. Err: what is wrong, for people; then all stays as it was.
     pub fn sample(&mut self, sampler: &str, arg: f64, spans_per_second: u64) -> Result<(), String> {
-        self.sampler = Sampler::new(sampler, arg)?;
-        self.budget.set(spans_per_second);
-        Ok(())
+        self.sampling.reconfigure(sampler, arg, spans_per_second)
     }
 
     pub fn queued_bytes(&self) -> usize {
@@ -82,45 +83,89 @@ impl Spans {
         self.queued_bytes -= bytes;
     }
 
+    /// How full the queue behind this one is, 0 to 1.
+    pub fn set_fill(&mut self, fill: f64) {
+        self.sampling.set_fill(fill);
+        self.calm_bytes = self.sampling.calm_bytes(self.max_queued_bytes);
+    }
+
     /// Whether to make a span. A parent is the caller's span for a server; for a client it is the span that
     /// the application itself put into its request, so that ours is its child in the same process.
-    #[inline]
+    #[inline(always)]
     pub fn decide<'a>(
         &mut self,
-        traceparent: Option<&'a [u8]>,
-        tracestate: Option<&'a [u8]>,
-        role: Role,
-        now_ns: u64,
+        process: &mut Process,
+        carried: [Option<&'a [u8]>; 2],
+        told: &impl Told,
+        series: Option<u64>,
+        times: (u64, u64),
     ) -> Result<Context<'a>, Drop> {
         if !self.enabled {
             return Err(Drop::Disabled);
         }
+        self.decide_on(process, carried, told, series, times)
+    }
+
+    #[inline(never)]
+    fn decide_on<'a>(
+        &mut self,
+        process: &mut Process,
+        carried: [Option<&'a [u8]>; 2],
+        told: &impl Told,
+        series: Option<u64>,
+        times: (u64, u64),
+    ) -> Result<Context<'a>, Drop> {
+        let [traceparent, tracestate] = carried;
         let parent = traceparent.and_then(sampling::parse_traceparent);
         let trace_id = match &parent {
             Some(parent) => parent.trace_id,
             None => self.ids.trace_id(),
         };
-        if !self.sampler.samples(&trace_id, parent.as_ref()) {
-            return Err(Drop::Unsampled);
-        }
-        if self.queued_bytes + MIN_SPAN_BYTES > self.max_queued_bytes {
-            return Err(Drop::QueueFull);
-        }
-        if !self.budget.spend(now_ns) {
-            return Err(Drop::Budget);
-        }
         let trace_state = match (&parent, tracestate) {
             (Some(_), Some(state)) => sampling::tracestate(state),
             _ => "",
+        };
+        let is_plain = parent.is_none() && self.queued_bytes < self.calm_bytes;
+        let plainly = is_plain.then(|| self.sampling.plainly(&trace_id, times, told));
+        let threshold = match plainly.flatten() {
+            Some(decided) => decided?,
+            None => {
+                let (now_ns, duration_ns) = times;
+                let asked = Asked {
+                    parent,
+                    tracestate: trace_state,
+                    trace_id,
+                    now_ns,
+                    duration_ns,
+                    series,
+                };
+                self.weigh(process, &asked, told)?
+            }
         };
         Ok(Context {
             trace_id,
             span_id: self.ids.span_id(),
             parent_span_id: parent.map(|parent| parent.span_id),
-            parent_is_remote: parent.is_some() && role == Role::Server,
-            trace_flags: FLAG_SAMPLED | parent.map_or(0, |parent| parent.flags & FLAG_RANDOM),
+            parent_is_remote: parent.is_some() && told.role() == Role::Server,
+            trace_flags: FLAG_SAMPLED
+                | parent.map_or(FLAG_RANDOM, |parent| parent.flags & FLAG_RANDOM),
             trace_state,
+            threshold,
         })
+    }
+
+    #[inline(never)]
+    fn weigh(
+        &mut self,
+        process: &mut Process,
+        asked: &Asked<'_>,
+        told: &dyn Told,
+    ) -> Result<Threshold, Drop> {
+        if self.queued_bytes + MIN_SPAN_BYTES > self.max_queued_bytes {
+            return Err(Drop::QueueFull);
+        }
+        let filled = self.queued_bytes as f64 / self.max_queued_bytes as f64;
+        self.sampling.weigh(process, asked, told, filled)
     }
 
     /// False: the queue has no room for it. Kept out of the metrics' way.

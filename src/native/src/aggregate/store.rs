@@ -76,6 +76,11 @@ impl SeriesStore {
         }
     }
 
+    /// Whether a number is one series' own, and no overflow series'.
+    pub fn is_one(number: u32) -> bool {
+        number < OVERFLOW
+    }
+
     /// What a span of these fields shares with all of its kind, encoded: remembered in the series, unless it
     /// is an overflow series, whose spans have little in common.
     #[inline]
@@ -196,6 +201,17 @@ impl SeriesStore {
     }
 }
 
+/// Span.name.
+pub fn span_name(fields: &SeriesFields, router: &Router) -> String {
+    let route = router.name(fields.route);
+    match (fields.is_rpc(), fields.route) {
+        (true, RouteId::UNSET) => rpc::SYSTEM.into(),
+        (true, _) => String::from(&**route),
+        (false, _) if route.is_empty() => fields.method.in_name().into(),
+        (false, _) => format!("{} {route}", fields.method.in_name()),
+    }
+}
+
 #[cold]
 fn template(fields: &SeriesFields, router: &Router) -> Vec<u8> {
     let kind = match fields.role {
@@ -206,11 +222,7 @@ fn template(fields: &SeriesFields, router: &Router) -> Vec<u8> {
     if fields.is_rpc() {
         let method = &rpc::name(router, fields.route);
         return Template {
-            name: if fields.route == RouteId::UNSET {
-                rpc::SYSTEM
-            } else {
-                method
-            },
+            name: &span_name(fields, router),
             kind,
             call: Call::Rpc {
                 system: rpc::SYSTEM,
@@ -222,9 +234,8 @@ fn template(fields: &SeriesFields, router: &Router) -> Vec<u8> {
         .encode();
     }
     let route = router.name(fields.route);
-    let separator = if route.is_empty() { "" } else { " " };
     Template {
-        name: &format!("{}{separator}{route}", fields.method.in_name()),
+        name: &span_name(fields, router),
         kind,
         call: Call::Http {
             method: fields.method.as_str(),

@@ -105,6 +105,12 @@ impl Table {
         self.slots[slot].as_deref_mut()
     }
 
+    /// The process of that key, if there is one.
+    pub fn get_mut(&mut self, key: u64) -> Option<&mut Process> {
+        let slot = *self.by_key.get(&key)? as usize;
+        self.slots[slot].as_deref_mut()
+    }
+
     pub fn remove(&mut self, key: u64) -> Option<Box<Process>> {
         let slot = self.by_key.remove(&key)?;
         self.free.push(slot);

@@ -80,8 +80,8 @@ pub fn append_call<'a>(
     for link in own.links {
         append_link(out, link);
     }
-    if !own.context.trace_state.is_empty() {
-        wire::append_bytes(out, 3, own.context.trace_state.as_bytes());
+    if own.context.has_rare_state() {
+        own.context.append_rare_state(out);
     }
     wire::end_message(out, start);
 }

@@ -108,6 +108,22 @@ const fn prefix<const N: usize>(key: &str, value_tag: u8) -> [u8; N] {
 
 const BODY_SIZE_REQUEST: [u8; 29] = prefix("http.request.body.size", INT_VALUE);
 const BODY_SIZE_RESPONSE: [u8; 30] = prefix("http.response.body.size", INT_VALUE);
+/// A request without a body, and what begins the response's: by far the most have none.
+const BODY_SIZE_NONE_AND_RESPONSE: [u8; 60] = {
+    let mut out = [0; 60];
+    let mut i = 0;
+    while i < 60 {
+        out[i] = match i {
+            1 => 28,
+            27 => 2,
+            0..29 => BODY_SIZE_REQUEST[i],
+            29 => 0,
+            _ => BODY_SIZE_RESPONSE[i - 30],
+        };
+        i += 1;
+    }
+    out
+};
 const URL_PATH: [u8; 16] = prefix("url.path", STRING_VALUE);
 
 /// Small fields, put together on the stack. There is room for a span's fixed fields and three attributes'
@@ -143,8 +159,17 @@ impl Head {
     /// http.request.body.size and http.response.body.size.
     #[inline]
     pub fn body_sizes(&mut self, request: u64, response: u64) {
-        self.prefixed_int(BODY_SIZE_REQUEST, request);
-        self.prefixed_int(BODY_SIZE_RESPONSE, response);
+        if request == 0 {
+            let value_len = 1 + varint_len(response);
+            let mut both = BODY_SIZE_NONE_AND_RESPONSE;
+            both[31] = (27 + value_len) as u8;
+            both[58] = value_len as u8;
+            self.fixed(&both);
+            self.varint(response);
+        } else {
+            self.prefixed_int(BODY_SIZE_REQUEST, request);
+            self.prefixed_int(BODY_SIZE_RESPONSE, response);
+        }
     }
 
     /// url.path, of `len` bytes, which are to follow.
@@ -226,6 +251,17 @@ mod tests {
                     usize::try_from(value).ok()
                 );
             }
+        }
+    }
+
+    #[test]
+    fn sizes_of_bodies_in_one_piece_as_in_two() {
+        for response in [0, 1, 127, 128, 70_000, u64::MAX] {
+            let (mut whole, mut parts) = (Head::new(), Head::new());
+            whole.body_sizes(0, response);
+            parts.int("http.request.body.size", 0);
+            parts.int("http.response.body.size", response);
+            assert_eq!(whole.bytes(), parts.bytes(), "{response}");
         }
     }
 

@@ -8,5 +8,6 @@ mod histograms;
 mod metrics;
 mod privacy;
 mod rpc;
+mod sampling;
 mod spans;
 mod world;

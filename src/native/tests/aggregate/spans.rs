@@ -74,8 +74,9 @@ fn a_plain_server_span() {
     send(&mut a, &mut conn(7, Role::Server), http);
     let spans = spans(&mut a);
     let span = &spans[0];
-    assert_eq!((&*span.name, span.flags), ("GET", 0x101));
-    assert!(span.parent_span_id.is_empty() && span.trace_state.is_empty());
+    assert_eq!((&*span.name, span.flags), ("GET", 0x103));
+    assert!(span.parent_span_id.is_empty());
+    assert_eq!(span.trace_state, "ot=th:0");
     assert!(span.status.is_none(), "a server's 4xx is no error");
     expect(
         span,
