@@ -11,7 +11,7 @@ from typing import NamedTuple
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 
 from otel_ebpf.capture.session import Place
-from otel_ebpf.model import PortRange, ProgramStats
+from otel_ebpf.model import MapCost, PortRange, ProgramStats
 
 
 class Process(NamedTuple):
@@ -139,7 +139,7 @@ class Spans(NamedTuple):
 
 def spans_of(process_key: int, *names: str) -> Spans:
     """Finished spans as the core encodes them."""
-    message = ScopeSpans(spans=[Span(name=name) for name in names])
+    message = ScopeSpans(spans=[Span(name=name, end_time_unix_nano=time.time_ns()) for name in names])
     return Spans(process_key, len(names), message.SerializeToString())
 
 
@@ -248,6 +248,9 @@ class FakeCore:
         }
 
     def program_stats(self) -> list[ProgramStats]:
+        return []
+
+    def map_costs(self) -> list[MapCost]:
         return []
 
     def flush(self) -> None:

@@ -14,25 +14,27 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from otel_ebpf import __version__, semconv
+from otel_ebpf.agent.costs import costs
 from otel_ebpf.agent.kubernetes import Kubernetes
 from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.agent.watch import Watch, selects
-from otel_ebpf.capture.session import Core
+from otel_ebpf.capture.session import Core, export_delays
 from otel_ebpf.config.settings import Selection, Settings
 from otel_ebpf.enrich.process import Enricher
 from otel_ebpf.errors import ConfigError, OutputError
 from otel_ebpf.export.body import Body
+from otel_ebpf.export.latency import Latency, Timed
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
 from otel_ebpf.export.otlp import OtlpClient
 from otel_ebpf.export.output import Output
-from otel_ebpf.export.own import Value, own_counters, own_levels
+from otel_ebpf.export.own import Own, SpanQueue, exporter_counters, exporter_levels, own_counters, own_levels
 from otel_ebpf.export.queued import QueuedSender
 from otel_ebpf.export.queues import Queues
-from otel_ebpf.export.sender import Delivery, Parcel, Sender
+from otel_ebpf.export.sender import Client, Delivery, Parcel, Sender
 from otel_ebpf.export.summary import Summary, Totals
 from otel_ebpf.export.terminal import Formatter, LineBudget
 from otel_ebpf.export.transport import METRICS, TRACES
@@ -215,8 +217,8 @@ class _Metrics:
             self.sender.submit(Parcel(len(part), self._series_encoder(resources, part, ended)))
             ended = []
 
-    def tell(self, accounting: Accounting, spans: Delivery | None, more: Sequence[Value] = ()) -> None:
-        """Queues the agent's own counters; `spans`: the state of their queue, if there are any."""
+    def tell(self, accounting: Accounting, spans: Delivery | None, more: Own) -> None:
+        """Queues the agent's own metrics; `spans`: the state of their queue, if there are any."""
         if self.sender:
             self.sender.submit(Parcel(1, self._own_encoder(accounting, spans, self.sender.delivery(), more)))
 
@@ -233,14 +235,21 @@ class _Metrics:
         return encode
 
     def _own_encoder(
-        self, accounting: Accounting, spans: Delivery | None, points: Delivery, more: Sequence[Value]
+        self, accounting: Accounting, spans: Delivery | None, points: Delivery, more: Own
     ) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
 
         def encode() -> Body:
             request = self._encoder.request({}, (), (), now_unix_ns)
-            counters, levels = [*own_counters(accounting, spans, points), *more], own_levels(spans, points)
-            add_counters(request, self._own, counters, self._start_unix_ns, now_unix_ns, levels=levels)
+            add_counters(
+                request,
+                self._own,
+                [*own_counters(accounting, spans, points), *more.counters],
+                self._start_unix_ns,
+                now_unix_ns,
+                levels=[*own_levels(spans, points), *more.levels],
+                distributions=more.distributions,
+            )
             return Body.of(request.SerializeToString())
 
         return encode
@@ -304,6 +313,7 @@ class Agent:
         self._tls = TlsProbes(core, selected) if settings.capture.tls else None
         self._watch = Watch(core, enricher, settings.selection, self._tls, kubernetes)
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
+        self._latency = Latency(export_delays)
         self._traces = self._open_traces(encode_traces)
         self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded)
         self._tick_s = _TICK_S if self._lines or self._traces else _SLOW_TICK_S
@@ -312,7 +322,8 @@ class Agent:
         target, hurry = self._settings.traces.target, threading.Event()
         if target is None:
             return None
-        sender = self._sender("traces", "spans", OtlpClient(target, TRACES, hurry), hurry)
+        client = Timed(OtlpClient(target, TRACES, hurry), self._latency)
+        sender = self._sender("traces", "spans", client, hurry)
         return _Traces(self._core, self._watch, sender, self._settings, encode)
 
     def _metrics_sender(self) -> Sender | QueuedSender | None:
@@ -321,7 +332,7 @@ class Agent:
             return None
         return self._sender("metrics", "series", OtlpClient(target, METRICS, hurry), hurry)
 
-    def _sender(self, signal: str, items: str, client: OtlpClient, hurry: threading.Event) -> Sender | QueuedSender:
+    def _sender(self, signal: str, items: str, client: Client, hurry: threading.Event) -> Sender | QueuedSender:
         queue = self._queues.get(signal) if self._queues else None
         return QueuedSender(items, client, hurry, queue) if queue else Sender(items, client, hurry)
 
@@ -369,7 +380,9 @@ class Agent:
             self._traces.move(spans, spans_bytes)
         if self._metrics.due():
             self._metrics.read()
-            self._metrics.tell(*self._accounting(self._core.counters()), self._cluster_counters())
+            counters = self._core.counters()
+            accounting, delivery = self._accounting(counters)
+            self._metrics.tell(accounting, delivery, self._own(costs(self._core), counters, accounting, delivery))
         for key in self._core.take_exits():
             self._metrics.ended(key)
             self._watch.ended(key, now_s)
@@ -398,12 +411,13 @@ class Agent:
         metrics.read()
         counters = core.counters()
         programs = core.program_stats() if self._settings.output.stats else None
+        cost = costs(core)
         core.close()
 
         if traces:
             traces.sender.close(_END_TRACES_S)
         accounting, delivery = self._accounting(counters, ended=True)
-        metrics.tell(accounting, delivery, self._cluster_counters())
+        metrics.tell(accounting, delivery, self._own(cost, counters, accounting, delivery))
         if metrics.sender:
             metrics.sender.close(_END_METRICS_S)
         if self._queues:
@@ -418,8 +432,18 @@ class Agent:
             series=metrics.sender.delivery() if metrics.sender else None,
         )
 
-    def _cluster_counters(self) -> Sequence[Value]:
-        return tuple(self._kubernetes.counters()) if self._kubernetes else ()
+    def _own(self, cost: Own, counters: dict[str, int], accounting: Accounting, spans: Delivery | None) -> Own:
+        """What is said of the agent beside its books. `cost`: taken before the core was closed."""
+        more = tuple(self._kubernetes.counters()) if self._kubernetes else ()
+        if spans is None:
+            return replace(cost, counters=(*cost.counters, *more))
+        in_memory = SpanQueue(counters.get("spans.queued_bytes", 0), self._settings.traces.queue_bytes)
+        queue = SpanQueue(spans.kept_bytes, self._settings.queue.max_bytes) if spans.on_disk else in_memory
+        return Own(
+            (*cost.counters, *exporter_counters(accounting), *more),
+            (*cost.levels, *exporter_levels(queue)),
+            (self._latency.read(),),
+        )
 
     def _accounting(self, counters: dict[str, int], *, ended: bool = False) -> tuple[Accounting, Delivery | None]:
         """The core's books and the sender's, put together; and the sender's alone."""

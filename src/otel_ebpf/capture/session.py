@@ -15,6 +15,7 @@ from otel_ebpf.model import (
     CallSeries,
     HttpSeries,
     Line,
+    MapCost,
     PortRange,
     Process,
     ProgramStats,
@@ -22,6 +23,7 @@ from otel_ebpf.model import (
 )
 
 encode_traces = _native.encode_traces
+export_delays = _native.export_delays
 NativeError = _native.NativeError
 
 Place = Literal["enter", "exit", "free"]
@@ -63,6 +65,7 @@ class Core(Protocol):
     def backlog(self) -> tuple[int, int, int]: ...
     def counters(self) -> dict[str, int]: ...
     def program_stats(self) -> Sequence[ProgramStats]: ...
+    def map_costs(self) -> Sequence[MapCost]: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
 

@@ -14,7 +14,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
 from otel_ebpf import __version__, semconv
-from otel_ebpf.export.own import Value
+from otel_ebpf.export.own import Distribution, Value
 from otel_ebpf.model import ActiveSeries, CallSeries, Histogram, HttpSeries
 from otel_ebpf.protocols.registry import AREAS, HTTP, PROTOCOLS, Metric
 
@@ -196,6 +196,7 @@ def add_counters(
     now_unix_ns: int,
     *,
     levels: Iterable[Value] = (),
+    distributions: Iterable[Distribution] = (),
 ) -> None:
     """Adds (metric, attributes, value) under a resource of their own: counters, and levels, which also fall."""
     builder = _Builder(request, resource)
@@ -205,8 +206,21 @@ def add_counters(
     ):
         point = builder.sum(metric, monotonic=monotonic).data_points.add()
         point.start_time_unix_nano, point.time_unix_nano = start_unix_ns, now_unix_ns
-        point.as_int = value
+        if isinstance(value, int):
+            point.as_int = value
+        else:
+            point.as_double = value
         point.attributes.extend(_text(key, text) for key, text in attributes.items())
+    for one in distributions:
+        spread = builder.histogram(one.metric, delta=False).data_points.add(
+            start_time_unix_nano=start_unix_ns,
+            time_unix_nano=now_unix_ns,
+            count=one.count,
+            sum=one.sum,
+            bucket_counts=one.buckets,
+            explicit_bounds=one.metric.bounds,
+        )
+        spread.attributes.extend(_text(key, text) for key, text in one.attributes.items())
 
 
 def _identity(series: HttpSeries) -> tuple[object, ...]:
