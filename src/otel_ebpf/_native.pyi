@@ -264,6 +264,8 @@ class Session:
     def program_stats(self) -> list[ProgramStats]: ...
     def map_costs(self) -> list[MapCost]:
         """Memory of each BPF map, as the kernel accounts for it (before 6.4 it estimates); empty once closed."""
+    def rounds(self) -> int:
+        """How often the drain thread has gone round: ten times a second at least."""
     def flush(self) -> None:
         """Drains the ring and pairs what is there; in-flight requests stay in flight."""
     def close(self) -> None: ...

@@ -2,13 +2,15 @@
 
 import json
 import subprocess
+import threading
+import urllib.request
 from pathlib import Path
 
 from tests.e2e.conftest import RunAgent, Serve
 from tests.testbed import cache, clients
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
-from tests.testbed.process import eventually
+from tests.testbed.process import eventually, free_port
 
 
 def by_attribute(agent: Agent, name: str, key: str) -> dict[str, float]:
@@ -57,3 +59,20 @@ def test_without_stats_no_program_is_timed(run_agent: RunAgent, serve: Serve, ta
         assert 20e6 < memory.value < 120e6
         [latency] = agent.points("otel_ebpf.export.latency")
         assert latency.count == len(agent.telemetry.spans)
+
+
+def test_health_and_profile_of_an_agent_at_work(run_agent: RunAgent, serve: Serve, tag: str) -> None:
+    web, health, debug = serve("nginx"), free_port(), free_port()
+    asked = {"OTEL_EBPF_HEALTH_ENDPOINT": f":{health}", "OTEL_EBPF_PROFILE_ENDPOINT": str(debug)}
+    with run_agent("--port", str(web.port), env=asked) as agent:
+        for page in ("livez", "readyz"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{health}/{page}", timeout=10) as answer:
+                assert (answer.status, answer.read()) == (200, b"ok\n")
+        load = threading.Thread(target=clients.wrk, args=(f"{web.url}/hello?t={tag}",), kwargs={"seconds": 3})
+        load.start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{debug}/debug/profile?seconds=2", timeout=30) as answer:
+            profile = answer.read().decode()
+        load.join()
+        # Under load it is the core that works.
+        assert profile.splitlines()[0].startswith("native;otel-ebpf-drain ")
+        assert agent.end() == 0

@@ -161,6 +161,7 @@ class FakeCore:
     lines_dropped: int = 0
     verdicts: dict[int, tuple[bool, list[PortRange] | None, list[PortRange] | None]] = field(default_factory=dict)
     closed: bool = False
+    drains: bool = True
     hooks: str = "sock_length"
     _taken: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -252,6 +253,9 @@ class FakeCore:
 
     def map_costs(self) -> list[MapCost]:
         return []
+
+    def rounds(self) -> int:
+        return time.monotonic_ns() if self.drains else 0
 
     def flush(self) -> None:
         pass

@@ -470,6 +470,10 @@ impl Session {
             .collect()
     }
 
+    fn rounds(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.shared.rounds())
+    }
+
     fn flush(&self, py: Python<'_>) {
         py.detach(|| self.shared.flush());
     }

@@ -13,13 +13,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from otel_ebpf import __version__, semconv
 from otel_ebpf.agent.costs import costs
+from otel_ebpf.agent.health import Health
 from otel_ebpf.agent.kubernetes import Kubernetes
+from otel_ebpf.agent.profile import Profiler
 from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.agent.watch import Watch, selects
 from otel_ebpf.capture.session import Core, export_delays
@@ -35,6 +37,7 @@ from otel_ebpf.export.own import Own, SpanQueue, exporter_counters, exporter_lev
 from otel_ebpf.export.queued import QueuedSender
 from otel_ebpf.export.queues import Queues
 from otel_ebpf.export.sender import Client, Delivery, Parcel, Sender
+from otel_ebpf.export.serving import Route, Served
 from otel_ebpf.export.summary import Summary, Totals
 from otel_ebpf.export.terminal import Formatter, LineBudget
 from otel_ebpf.export.transport import METRICS, TRACES
@@ -58,6 +61,10 @@ _SERIES_PER_REQUEST: Final = 2000
 _READ_EVERY_S: Final = 10.0
 _END_TRACES_S: Final = 8.0
 _END_METRICS_S: Final = 4.0
+
+
+Pages = Literal["health", "profile"]
+"""What one of the agent's addresses shows."""
 
 
 class EncodeTraces(Protocol):
@@ -298,8 +305,11 @@ class Agent:
         reload: Callable[[], Selection] | None = None,
         queues: Queues | None = None,
         kubernetes: Kubernetes | None = None,
+        served: Sequence[tuple[Served, Pages]] = (),
     ) -> None:
         self._settings = settings
+        self._served = served
+        self._health = Health(core)
         self._queues = queues
         self._kubernetes = kubernetes
         self._core = core
@@ -342,6 +352,7 @@ class Agent:
             broken: OutputError | None = None
             if self._kubernetes:
                 self._kubernetes.start()
+            self._serve()
             try:
                 while not control.stop and time.monotonic() < control.end_at_s:
                     self._tick(control)
@@ -349,6 +360,8 @@ class Agent:
                 broken = error
             summary = self._finish()
         finally:
+            for server, _ in self._served:
+                server.close()
             if self._kubernetes:
                 self._kubernetes.close()
             if self._tls:
@@ -358,12 +371,18 @@ class Agent:
             raise broken
         return summary
 
+    def _serve(self) -> None:
+        pages: dict[Pages, Mapping[str, Route]] = {"health": self._health.routes(), "profile": Profiler().routes()}
+        for server, which in self._served:
+            server.start(pages[which])
+
     def _tick(self, control: Control) -> None:
         began_s = time.monotonic()
         if control.reload:
             control.reload = False
             self._reselect()
         self._take_all()
+        self._health.ticked(self._kubernetes.waits_for if self._kubernetes else "")
         self._output.check()
         # What a new process does is captured and held until its verdict: the sooner the better.
         while (left_s := began_s + self._tick_s - time.monotonic()) > 0 and self._core.wait(left_s):
@@ -401,6 +420,7 @@ class Agent:
     def _finish(self) -> Summary:
         """Takes what is left, detaches, then sees it off: nothing stays attached while a slow backend is waited for."""
         duration_s = time.monotonic() - self._started_s
+        self._health.ending()
         core, traces, metrics = self._core, self._traces, self._metrics
         core.flush()
         self._watch.meet()

@@ -16,14 +16,16 @@ from rich.color import ColorSystem
 from rich.console import Console
 
 from otel_ebpf.agent import Agent, Control
+from otel_ebpf.agent.agent import Pages
 from otel_ebpf.agent.kubernetes import Kubernetes, access
 from otel_ebpf.capture.session import encode_traces, open_session
 from otel_ebpf.config import values
 from otel_ebpf.config.load import config_path, load
-from otel_ebpf.config.settings import Rule, Selection, Settings
+from otel_ebpf.config.settings import Health, Rule, Selection, Settings
 from otel_ebpf.discover.selection import only_ports
 from otel_ebpf.export.output import Output
 from otel_ebpf.export.queues import Queues
+from otel_ebpf.export.serving import Served
 from otel_ebpf.export.terminal import Formatter, TextLines, json_line
 from otel_ebpf.model import PortRange
 
@@ -177,6 +179,7 @@ def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Sele
     signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.target]
     # Before anything is attached: what is wrong with it refuses to start.
     queues = Queues(settings.queue, signals) if settings.queue.directory and signals else None
+    served = _listening(settings.health)
     core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules)
     output = Output(1)
     log.info("%s", _announcement(settings, core.hooks, cluster.node if cluster else ""))
@@ -191,10 +194,20 @@ def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Sele
         reload=reload,
         queues=queues,
         kubernetes=kubernetes,
+        served=served,
     )
     summary = agent.run(control)
     output.write(summary.as_json() if as_json else summary.as_text(colours=colours is not None, width=width))
     output.close()
+
+
+def _listening(health: Health) -> list[tuple[Served, Pages]]:
+    """Servers that answer once the agent starts them."""
+    wanted: list[tuple[Pages, tuple[str, int] | None]] = [
+        ("health", health.listen),
+        ("profile", health.profile_listen),
+    ]
+    return [(Served(pages, address), pages) for pages, address in wanted if address]
 
 
 def _terminal() -> tuple[ColorSystem | None, int]:

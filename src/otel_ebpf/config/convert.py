@@ -6,6 +6,7 @@ from otel_ebpf.config import schema, values
 from otel_ebpf.config.environment import DEFAULT_ENDPOINT, DEFAULT_GRPC_ENDPOINT
 from otel_ebpf.config.settings import (
     Capture,
+    Health,
     Http,
     Kubernetes,
     Metrics,
@@ -46,6 +47,7 @@ def to_settings(file: schema.FileModel) -> Settings:
         queue=_queue(ours.queue or schema.QueueModel()),
         http=Http(**(ours.http or schema.HttpModel()).model_dump()),
         capture=Capture(tls=capture.tls, ring_bytes=capture.ring_bytes),
+        health=_health(ours.health or schema.HealthModel()),
         kubernetes=_kubernetes(ours.kubernetes or schema.KubernetesModel()),
         output=Output(**(ours.output or schema.OutputModel()).model_dump()),
         resource=_resource(file.resource),
@@ -78,6 +80,11 @@ def _selection(model: schema.SelectionModel | None) -> Selection:
         return tuple(converted)
 
     return Selection(rules(model.include, "include"), rules(model.exclude, "exclude"))
+
+
+def _health(model: schema.HealthModel) -> Health:
+    listen, profile = (values.parse_listen(one) if one else None for one in (model.endpoint, model.profile_endpoint))
+    return Health(listen, profile)
 
 
 def _kubernetes(model: schema.KubernetesModel) -> Kubernetes:

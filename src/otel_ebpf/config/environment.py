@@ -15,6 +15,7 @@ from otel_ebpf.config.settings import (
     LEAST_QUEUE_BYTES,
     Compression,
     GrpcCompression,
+    Health,
     Kubernetes,
     Metrics,
     OtlpTarget,
@@ -130,6 +131,7 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
         ),
         resource=_resource(env),
         kubernetes=_kubernetes(env),
+        health=Health(_listen(env, "OTEL_EBPF_HEALTH_ENDPOINT"), _listen(env, "OTEL_EBPF_PROFILE_ENDPOINT")),
         log_level=_log_level(env),
     )
     if unknown := env.unknown():
@@ -144,6 +146,14 @@ def _kubernetes(env: Environment) -> Kubernetes:
         enabled=None if enabled == "autodetect" else enabled == "true",
         cluster_name=env.text("OTEL_EBPF_KUBE_CLUSTER_NAME"),
     )
+
+
+def _listen(env: Environment, name: str) -> tuple[str, int] | None:
+    text = env.text(name)
+    try:
+        return values.parse_listen(text) if text else None
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _resource(env: Environment) -> tuple[tuple[str, str], ...]:

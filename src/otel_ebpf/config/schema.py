@@ -48,6 +48,14 @@ Positive = Annotated[int, Field(gt=0)]
 Endpoint = Annotated[str, AfterValidator(values.parse_endpoint)]
 
 
+def _listen(value: str) -> str:
+    values.parse_listen(value)
+    return value
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+
+
 # ---- ours: distribution.otel_ebpf ----
 
 
@@ -103,6 +111,11 @@ class KubernetesModel(Model):
     annotation_prefix: Annotated[str, AfterValidator(_prefix)] = "otel-ebpf.io/"
 
 
+class HealthModel(Model):
+    endpoint: Listen | None = None
+    profile_endpoint: Listen | None = None
+
+
 class OurModel(Model):
     selection: SelectionModel | None = None
     spans_per_second: Count = 1000
@@ -113,6 +126,7 @@ class OurModel(Model):
     queue: QueueModel | None = None
     output: OutputModel | None = None
     kubernetes: KubernetesModel | None = None
+    health: HealthModel | None = None
 
 
 class DistributionModel(BaseModel):

@@ -137,6 +137,14 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """Where the agent is asked whether it is well, and where it profiles itself; None: nowhere."""
+
+    listen: tuple[str, int] | None = None
+    profile_listen: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Kubernetes:
     """`enabled` None: where the agent runs in a pod. `node_name` "": K8S_NODE_NAME, else the host's name.
 
@@ -162,6 +170,7 @@ class Settings:
     capture: Capture = field(default_factory=Capture)
     output: Output = field(default_factory=Output)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    health: Health = field(default_factory=Health)
     resource: tuple[tuple[str, str], ...] = ()
     command_args: bool = False  # process.command_args: off, as arguments hold secrets
     log_level: Literal["debug", "info", "warning", "error"] = "info"
