@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 from otel_ebpf import __version__, semconv
@@ -29,6 +30,7 @@ from otel_ebpf.config.settings import Selection, Settings
 from otel_ebpf.enrich.process import Enricher
 from otel_ebpf.errors import ConfigError, OutputError
 from otel_ebpf.export.body import Body
+from otel_ebpf.export.branches import Branches
 from otel_ebpf.export.latency import Latency, Timed
 from otel_ebpf.export.metrics import MetricsEncoder, add_counters
 from otel_ebpf.export.otlp import OtlpClient
@@ -36,6 +38,7 @@ from otel_ebpf.export.output import Output
 from otel_ebpf.export.own import Own, SpanQueue, exporter_counters, exporter_levels, own_counters, own_levels
 from otel_ebpf.export.queued import QueuedSender
 from otel_ebpf.export.queues import Queues
+from otel_ebpf.export.sdk import Exporter, Signal
 from otel_ebpf.export.sender import Client, Delivery, Parcel, Sender
 from otel_ebpf.export.serving import Route, Served
 from otel_ebpf.export.summary import Summary, Totals
@@ -126,9 +129,17 @@ class _Traces:
     """Moves spans from the core to their backend."""
 
     def __init__(
-        self, core: Core, watch: Watch, sender: Sender | QueuedSender, settings: Settings, encode: EncodeTraces
+        self,
+        core: Core,
+        watch: Watch,
+        sender: Sender | QueuedSender,
+        settings: Settings,
+        *,
+        encode: EncodeTraces,
+        branches: Branches,
     ) -> None:
         self.sender = sender
+        self.branches = branches
         self._core = core
         self._watch = watch
         self._settings = settings.traces
@@ -172,7 +183,8 @@ class _Traces:
         batches = self._core.take_spans(_SPANS_BYTES)
         if batches:
             pairs = [(self._watch.resource(batch.process_key), batch.spans) for batch in batches]
-            self.sender.submit(Parcel(sum(batch.count for batch in batches), self._encoder(pairs)))
+            parcel = Parcel(sum(batch.count for batch in batches), self._encoder(pairs))
+            self.sender.submit(self.branches.share(parcel))
         return sum(len(batch.spans) for batch in batches)
 
     def _encoder(self, pairs: Sequence[tuple[bytes, Encoded]]) -> Callable[[], Body]:
@@ -183,9 +195,17 @@ class _Metrics:
     """Reads the core's series each interval, for the summary and for the backend if there is one."""
 
     def __init__(
-        self, core: Core, watch: Watch, sender: Sender | QueuedSender | None, settings: Settings, own: bytes
+        self,
+        core: Core,
+        watch: Watch,
+        sender: Sender | QueuedSender | None,
+        settings: Settings,
+        *,
+        own: bytes,
+        branches: Branches,
     ) -> None:
         self.sender = sender
+        self.branches = branches
         self.totals = Totals()
         self._core = core
         self._watch = watch
@@ -221,13 +241,15 @@ class _Metrics:
         ended, self._ended = self._ended, []
         for part in _parts(series, calls, active):
             resources = {key: self._watch.resource(key) for key in part.process_keys}
-            self.sender.submit(Parcel(len(part), self._series_encoder(resources, part, ended)))
+            parcel = Parcel(len(part), self._series_encoder(resources, part, ended))
+            self.sender.submit(self.branches.share(parcel))
             ended = []
 
     def tell(self, accounting: Accounting, spans: Delivery | None, more: Own) -> None:
         """Queues the agent's own metrics; `spans`: the state of their queue, if there are any."""
         if self.sender:
-            self.sender.submit(Parcel(1, self._own_encoder(accounting, spans, self.sender.delivery(), more)))
+            parcel = Parcel(1, self._own_encoder(accounting, spans, self.sender.delivery(), more))
+            self.sender.submit(self.branches.share(parcel))
 
     def _series_encoder(self, resources: dict[int, bytes], part: "_Part", ended: Sequence[int]) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
@@ -306,8 +328,10 @@ class Agent:
         queues: Queues | None = None,
         kubernetes: Kubernetes | None = None,
         served: Sequence[tuple[Served, Pages]] = (),
+        exporters: Mapping[Signal, Sequence[Exporter]] = MappingProxyType({}),
     ) -> None:
         self._settings = settings
+        self._exporters = exporters
         self._served = served
         self._health = Health(core)
         self._queues = queues
@@ -323,24 +347,29 @@ class Agent:
         self._tls = TlsProbes(core, selected) if settings.capture.tls else None
         self._watch = Watch(core, enricher, settings.selection, self._tls, kubernetes)
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
-        self._latency = Latency(export_delays)
+        self._latency, self._spans_go_to = Latency(export_delays), ""
         self._traces = self._open_traces(encode_traces)
-        self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded)
+        self._metrics = self._open_metrics(own.encoded)
         self._tick_s = _TICK_S if self._lines or self._traces else _SLOW_TICK_S
 
     def _open_traces(self, encode: EncodeTraces) -> _Traces | None:
         target, hurry = self._settings.traces.target, threading.Event()
-        if target is None:
+        otlp = [Exporter("otlp", OtlpClient(target, TRACES, hurry))] if target else []
+        exporters = [*otlp, *self._exporters.get("traces", ())]
+        if not exporters:
             return None
-        client = Timed(OtlpClient(target, TRACES, hurry), self._latency)
-        sender = self._sender("traces", "spans", client, hurry)
-        return _Traces(self._core, self._watch, sender, self._settings, encode)
+        self._spans_go_to = exporters[0].name
+        sender = self._sender("traces", "spans", Timed(exporters[0].client, self._latency), hurry)
+        branches = Branches("traces", "spans", exporters[1:])
+        return _Traces(self._core, self._watch, sender, self._settings, encode=encode, branches=branches)
 
-    def _metrics_sender(self) -> Sender | QueuedSender | None:
+    def _open_metrics(self, own: bytes) -> _Metrics:
         target, hurry = self._settings.metrics.target, threading.Event()
-        if target is None:
-            return None
-        return self._sender("metrics", "series", OtlpClient(target, METRICS, hurry), hurry)
+        otlp = [Exporter("otlp", OtlpClient(target, METRICS, hurry))] if target else []
+        exporters = [*otlp, *self._exporters.get("metrics", ())]
+        sender = self._sender("metrics", "series", exporters[0].client, hurry) if exporters else None
+        branches = Branches("metrics", "series", exporters[1:])
+        return _Metrics(self._core, self._watch, sender, self._settings, own=own, branches=branches)
 
     def _sender(self, signal: str, items: str, client: Client, hurry: threading.Event) -> Sender | QueuedSender:
         queue = self._queues.get(signal) if self._queues else None
@@ -436,10 +465,12 @@ class Agent:
 
         if traces:
             traces.sender.close(_END_TRACES_S)
+            traces.branches.close(_END_TRACES_S)
         accounting, delivery = self._accounting(counters, ended=True)
         metrics.tell(accounting, delivery, self._own(cost, counters, accounting, delivery))
         if metrics.sender:
             metrics.sender.close(_END_METRICS_S)
+            metrics.branches.close(_END_METRICS_S)
         if self._queues:
             self._queues.close()
         return Summary(
@@ -454,14 +485,19 @@ class Agent:
 
     def _own(self, cost: Own, counters: dict[str, int], accounting: Accounting, spans: Delivery | None) -> Own:
         """What is said of the agent beside its books. `cost`: taken before the core was closed."""
-        more = tuple(self._kubernetes.counters()) if self._kubernetes else ()
-        if spans is None:
+        more = (*self._metrics.branches.counters(), *(self._kubernetes.counters() if self._kubernetes else ()))
+        if spans is None or self._traces is None:
             return replace(cost, counters=(*cost.counters, *more))
         in_memory = SpanQueue(counters.get("spans.queued_bytes", 0), self._settings.traces.queue_bytes)
         queue = SpanQueue(spans.kept_bytes, self._settings.queue.max_bytes) if spans.on_disk else in_memory
         return Own(
-            (*cost.counters, *exporter_counters(accounting), *more),
-            (*cost.levels, *exporter_levels(queue)),
+            (
+                *cost.counters,
+                *exporter_counters(accounting, self._spans_go_to),
+                *self._traces.branches.counters(),
+                *more,
+            ),
+            (*cost.levels, *exporter_levels(queue, self._spans_go_to)),
             (self._latency.read(),),
         )
 

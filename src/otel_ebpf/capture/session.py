@@ -84,7 +84,7 @@ def open_session(
     try:
         return _native.Session(
             ring_bytes=settings.capture.ring_bytes,
-            spans=traces.target is not None,
+            spans=traces.leave,
             spans_per_second=traces.spans_per_second,
             span_queue_bytes=traces.queue_bytes,
             lines=lines,

@@ -25,6 +25,8 @@ from otel_ebpf.config.settings import Health, Rule, Selection, Settings
 from otel_ebpf.discover.selection import only_ports
 from otel_ebpf.export.output import Output
 from otel_ebpf.export.queues import Queues
+from otel_ebpf.export.sdk import Exporter, Signal
+from otel_ebpf.export.sdk import load as load_exporters
 from otel_ebpf.export.serving import Served
 from otel_ebpf.export.terminal import Formatter, TextLines, json_line
 from otel_ebpf.model import PortRange
@@ -149,7 +151,7 @@ def command(
     settings = settings_now()
     log.setLevel(settings.log_level.upper())
     if metrics_only:
-        settings = replace(settings, traces=replace(settings.traces, target=None))
+        settings = replace(settings, traces=replace(settings.traces, target=None, exporters=()))
     if spans_per_second is not None:
         settings = replace(settings, traces=replace(settings.traces, spans_per_second=spans_per_second))
     asked_lines = True if lines is None and form else lines
@@ -176,8 +178,12 @@ def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Sele
     kubernetes = Kubernetes.of(settings.kubernetes, cluster) if cluster else None
     ports = only_ports(settings.selection) if reload is None and kubernetes is None else None
     rules = bool(reload or kubernetes or settings.selection.include or settings.selection.exclude)
-    signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.target]
-    # Before anything is attached: what is wrong with it refuses to start.
+    signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.leave]
+    # Before anything is attached: what is wrong with these refuses to start.
+    exporters: dict[Signal, tuple[Exporter, ...]] = {
+        "traces": load_exporters("traces", settings.traces.exporters),
+        "metrics": load_exporters("metrics", settings.metrics.exporters),
+    }
     queues = Queues(settings.queue, signals) if settings.queue.directory and signals else None
     served = _listening(settings.health)
     core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules)
@@ -195,6 +201,7 @@ def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Sele
         queues=queues,
         kubernetes=kubernetes,
         served=served,
+        exporters=exporters,
     )
     summary = agent.run(control)
     output.write(summary.as_json() if as_json else summary.as_text(colours=colours is not None, width=width))
@@ -224,6 +231,10 @@ def _announcement(settings: Settings, hooks: str, node: str) -> str:
         f"{name} to {target.shown_url}"
         for name, target in (("spans", settings.traces.target), ("metrics", settings.metrics.target))
         if target
+    ] + [
+        f"{name} to {exporter}"
+        for name, exporters in (("spans", settings.traces.exporters), ("metrics", settings.metrics.exporters))
+        for exporter in exporters
     ]
     watched = "selected processes" if settings.selection.include or settings.selection.exclude else "every process"
     if node:

@@ -1,5 +1,6 @@
 """The validated file as settings."""
 
+from dataclasses import replace
 from typing import Literal, cast
 
 from otel_ebpf.config import schema, values
@@ -40,10 +41,11 @@ def to_settings(file: schema.FileModel) -> Settings:
     level = (file.log_level or "info").rstrip("234")
     if level not in _LOG_LEVELS:
         raise values.Misplaced(("log_level",), f"{file.log_level!r} is none of {', '.join(_LOG_LEVELS)}")
+    also = schema.ExportersModel() if file.disabled else ours.exporters or schema.ExportersModel()
     return Settings(
         selection=_selection(ours.selection),
-        traces=_traces(file, ours, capture),
-        metrics=_metrics(file, ours),
+        traces=replace(_traces(file, ours, capture), exporters=tuple(also.traces)),
+        metrics=replace(_metrics(file, ours), exporters=tuple(also.metrics)),
         queue=_queue(ours.queue or schema.QueueModel()),
         http=Http(**(ours.http or schema.HttpModel()).model_dump()),
         capture=Capture(tls=capture.tls, ring_bytes=capture.ring_bytes),

@@ -7,7 +7,7 @@ endpoint, a protocol we do not speak) refuses to start instead: ConfigError.
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal, TypeVar, cast, get_args
 
 from otel_ebpf.config import values
@@ -32,7 +32,12 @@ log = logging.getLogger(__name__)
 
 Name = TypeVar("Name", bound=str)
 # Read in other places, or for other programs that share the environment: not worth a word.
-_ELSEWHERE: Final = ("OTEL_CONFIG_FILE", "OTEL_EXPORTER_OTLP_", "OTEL_LOGS_EXPORTER", "OTEL_PROPAGATORS")
+_ELSEWHERE: Final[tuple[str, ...]] = (
+    "OTEL_CONFIG_FILE",
+    "OTEL_EXPORTER_OTLP_",
+    "OTEL_LOGS_EXPORTER",
+    "OTEL_PROPAGATORS",
+)
 # Known even where all is off, and nobody asks for them.
 _ALWAYS_KNOWN: Final = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")
 DEFAULT_ENDPOINT: Final = "http://localhost:4318"
@@ -46,11 +51,16 @@ class Environment:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self._known = set(_ALWAYS_KNOWN)
+        self._elsewhere = _ELSEWHERE
 
     def unknown(self) -> list[str]:
         """Names of variables for OpenTelemetry that are set and that nobody has asked for."""
         set_ones = (name for name, value in self._variables.items() if name.startswith("OTEL_") and value.strip())
-        return sorted(name for name in set_ones if name not in self._known and not name.startswith(_ELSEWHERE))
+        return sorted(name for name in set_ones if name not in self._known and not name.startswith(self._elsewhere))
+
+    def expect(self, prefix: str) -> None:
+        """Others read variables whose names begin so."""
+        self._elsewhere = (*self._elsewhere, prefix)
 
     def text(self, *names: str) -> str:
         """Value of the first variable that is set, "" if none is."""
@@ -108,6 +118,7 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
     settings = Settings(
         traces=Traces(
             target=None if off else _target(env, "traces"),
+            exporters=() if off else tuple(_exporters(env, "traces", {"otlp"})),
             sampler=env.name(
                 ("OTEL_TRACES_SAMPLER",), cast("tuple[Sampler, ...]", get_args(Sampler)), Traces().sampler
             ),
@@ -117,6 +128,7 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
         ),
         metrics=Metrics(
             target=None if off else _target(env, "metrics"),
+            exporters=() if off else tuple(_exporters(env, "metrics", {"otlp"})),
             interval_s=env.number(("OTEL_METRIC_EXPORT_INTERVAL",), 60_000.0, low=1.0) / 1000,
             temporality=env.name(
                 ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",),
@@ -170,17 +182,24 @@ def _log_level(env: Environment) -> LogLevel:
     return levels.get(text, cast("LogLevel", text))
 
 
+def _exporters(env: Environment, signal: Literal["traces", "metrics"], leave_out: Collection[str] = ()) -> list[str]:
+    """Names in OTEL_<SIGNAL>_EXPORTER, which is a list; "none" is one that stands alone."""
+    variable = f"OTEL_{signal.upper()}_EXPORTER"
+    names = list(dict.fromkeys(name for part in env.text(variable).split(",") if (name := part.strip())))
+    if "none" in names and len(names) > 1:
+        raise ConfigError(f"{variable}={','.join(names)}: none and something else can't both be")
+    if set(names) - {"none", "otlp"}:
+        # They have variables of their own.
+        env.expect("OTEL_EXPORTER_")
+    return [name for name in names if name not in {*leave_out, *({"none"} if leave_out else ())}]
+
+
 def _target(env: Environment, signal: Literal["traces", "metrics"]) -> OtlpTarget | None:
     """Where a signal goes. Without an endpoint nowhere, unless OTEL_<SIGNAL>_EXPORTER asks for otlp by name."""
     upper = signal.upper()
-    exporter = env.text(f"OTEL_{upper}_EXPORTER")
-    if exporter == "none":
+    exporter = _exporters(env, signal)
+    if exporter and "otlp" not in exporter:
         return None
-    if exporter not in {"", "otlp"}:
-        raise ConfigError(
-            f"OTEL_{upper}_EXPORTER={exporter}: only otlp and none are there",
-            "for lines on the terminal leave it unset, or use --lines",
-        )
 
     def names(suffix: str) -> tuple[str, str]:
         return f"OTEL_EXPORTER_OTLP_{upper}_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}"

@@ -116,6 +116,11 @@ class HealthModel(Model):
     profile_endpoint: Listen | None = None
 
 
+class ExportersModel(Model):
+    traces: list[Text] = []
+    metrics: list[Text] = []
+
+
 class OurModel(Model):
     selection: SelectionModel | None = None
     spans_per_second: Count = 1000
@@ -127,6 +132,7 @@ class OurModel(Model):
     output: OutputModel | None = None
     kubernetes: KubernetesModel | None = None
     health: HealthModel | None = None
+    exporters: ExportersModel | None = None
 
 
 class DistributionModel(BaseModel):

@@ -81,9 +81,13 @@ class OtlpTarget:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """Spans: made only if there is a `target`. A batch leaves when it is full or `schedule_delay_s` old."""
+    """Spans: made only if there is a `target`, or one of the SDK's `exporters` by name.
+
+    A batch leaves when it is full or `schedule_delay_s` old.
+    """
 
     target: OtlpTarget | None = None
+    exporters: tuple[str, ...] = ()
     sampler: Sampler = "parentbased_always_on"
     sampler_arg: float = 1.0
     spans_per_second: int = 1000  # 0: no limit
@@ -91,15 +95,26 @@ class Traces:
     batch_spans: int = 512
     queue_bytes: int = 16 << 20
 
+    @property
+    def leave(self) -> bool:
+        """Whether they go anywhere."""
+        return self.target is not None or bool(self.exporters)
+
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Metrics: counted always, sent if there is a `target`."""
+    """Metrics: counted always, sent if there is a `target`, or one of the SDK's `exporters` by name."""
 
     target: OtlpTarget | None = None
+    exporters: tuple[str, ...] = ()
     interval_s: float = 60.0
     temporality: Temporality = "cumulative"
     max_series: int = 2000  # per process
+
+    @property
+    def leave(self) -> bool:
+        """Whether they go anywhere."""
+        return self.target is not None or bool(self.exporters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,4 +195,4 @@ class Settings:
         """Whether each request is shown on standard output."""
         if self.output.lines is not None:
             return self.output.lines
-        return self.traces.target is None and self.metrics.target is None
+        return not (self.traces.leave or self.metrics.leave)

@@ -45,11 +45,17 @@ SEND_FAILED_SPANS: Final = Metric(
 ENQUEUE_FAILED_SPANS: Final = Metric(
     "otelcol_exporter_enqueue_failed_spans", "{spans}", "Spans for which the queue had no room, or no more."
 )
+ALSO_SENT: Final = Metric(
+    "otel_ebpf.exporter.sent", "{item}", "Spans or series that an exporter beside the first one took."
+)
+ALSO_DROPPED: Final = Metric(
+    "otel_ebpf.exporter.dropped", "{item}", "Spans or series that an exporter beside the first one lost, by reason."
+)
 QUEUE_SIZE: Final = Metric("otelcol_exporter_queue_size", "By", "Bytes of spans that wait for the backend.")
 QUEUE_CAPACITY: Final = Metric("otelcol_exporter_queue_capacity", "By", "Bytes of spans that may wait.")
 
 _SEND_FAILED: Final = frozenset({"export_failed", "rejected", "shutdown"})
-_EXPORTER: Final = {"exporter": "otlp", "data_type": "traces"}
+_TRACES: Final = {"data_type": "traces"}
 
 Value = tuple[Metric, Mapping[str, str], int | float]
 """(metric, attributes, value)"""
@@ -83,18 +89,20 @@ class SpanQueue:
     capacity_bytes: int
 
 
-def exporter_counters(accounting: Accounting) -> Iterator[Value]:
+def exporter_counters(accounting: Accounting, exporter: str) -> Iterator[Value]:
     """The books of spans in the Collector's shape."""
     dropped = accounting.dropped.items()
-    yield SENT_SPANS, _EXPORTER, accounting.exported
-    yield SEND_FAILED_SPANS, _EXPORTER, sum(count for reason, count in dropped if reason in _SEND_FAILED)
-    yield ENQUEUE_FAILED_SPANS, _EXPORTER, sum(count for reason, count in dropped if reason.startswith("queue_"))
+    of = {"exporter": exporter, **_TRACES}
+    yield SENT_SPANS, of, accounting.exported
+    yield SEND_FAILED_SPANS, of, sum(count for reason, count in dropped if reason in _SEND_FAILED)
+    yield ENQUEUE_FAILED_SPANS, of, sum(count for reason, count in dropped if reason.startswith("queue_"))
 
 
-def exporter_levels(queue: SpanQueue) -> Iterator[Value]:
+def exporter_levels(queue: SpanQueue, exporter: str) -> Iterator[Value]:
     """The queue of spans in the Collector's shape."""
-    yield QUEUE_SIZE, _EXPORTER, queue.size_bytes
-    yield QUEUE_CAPACITY, _EXPORTER, queue.capacity_bytes
+    of = {"exporter": exporter, **_TRACES}
+    yield QUEUE_SIZE, of, queue.size_bytes
+    yield QUEUE_CAPACITY, of, queue.capacity_bytes
 
 
 def own_counters(accounting: Accounting, spans: Delivery | None, series: Delivery) -> Iterator[Value]:
