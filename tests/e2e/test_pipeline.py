@@ -20,6 +20,7 @@ from tests.testbed.pipeline import Tier
 from tests.testbed.process import eventually
 from tests.testbed.servers import Server
 from tests.testbed.telemetry import CLIENT, SERVER
+from tests.unit.deploy.test_dashboards import SENT
 
 ALL = [["agent"], ["gateway"], ["agent", "agent-kafka"], ["gateway", "gateway-kafka"]]
 
@@ -88,6 +89,12 @@ def scraped(tier: Tier, name: str) -> float:
     return sum(float(value) for value in re.findall(rf"^{name}{{.*}} (\S+)$", text, re.MULTILINE))
 
 
+def metric_names(tier: Tier) -> set[str]:
+    """Names of all series at the gateway's Prometheus endpoint."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{tier.prometheus_port}/metrics", timeout=10) as page:
+        return set(re.findall(r"^(\w+)\{", page.read().decode(), re.MULTILINE))
+
+
 @pytest.mark.parametrize("through_kafka", [False, True], ids=["direct", "kafka"])
 def test_errors_come_through_whole_and_everything_is_measured(
     through_kafka: bool, serve: Serve, fence: agents.Fence, tmp_path: Path, tag: str
@@ -117,6 +124,10 @@ def test_errors_come_through_whole_and_everything_is_measured(
         eventually(lambda: scraped(gateway, "traces_span_metrics_calls_total") == 80, "all spans are measured", 20)
         count = "http_server_request_duration_seconds_count"
         eventually(lambda: scraped(gateway, count) == 40, "the agent's own count arrives", 20)
+        # What dashboards and alerts are held against is what Prometheus gets.
+        shown = {name for name in metric_names(gateway) if not name.startswith(("traces_span_metrics_", "target_info"))}
+        assert shown - SENT == set()
+        assert {"otel_ebpf_export_latency_seconds_bucket", "otelcol_exporter_queue_size_bytes"} <= shown
 
 
 def trace(number: int) -> str:
