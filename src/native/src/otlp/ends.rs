@@ -26,9 +26,8 @@ pub fn delays(parts: &[&[u8]], now_unix_ns: u64, bounds_ns: &[u64]) -> Delays {
         ..Delays::default()
     };
     let mut bytes = Parts {
-        parts,
-        part: 0,
-        at: 0,
+        here: &[],
+        later: parts,
         read: 0,
     };
     let _ = walk(&mut bytes, |end_unix_ns| {
@@ -75,36 +74,38 @@ fn walk(bytes: &mut Parts<'_>, mut on_end: impl FnMut(u64)) -> Option<()> {
 
 /// A place in bytes that come in parts.
 struct Parts<'a> {
-    parts: &'a [&'a [u8]],
-    part: usize,
-    at: usize,
+    /// What is left of the part that is being read.
+    here: &'a [u8],
+    later: &'a [&'a [u8]],
     /// Bytes before this place.
     read: u64,
 }
 
 impl Parts<'_> {
-    /// Moves past parts that are read.
+    /// Whether there is nothing more; goes on to the next part where one is read.
+    #[inline]
     fn is_over(&mut self) -> bool {
-        while let Some(part) = self.parts.get(self.part) {
-            if self.at < part.len() {
-                return false;
-            }
-            self.part += 1;
-            self.at = 0;
+        while self.here.is_empty() {
+            let Some((next, later)) = self.later.split_first() else {
+                return true;
+            };
+            (self.here, self.later) = (next, later);
         }
-        true
+        false
     }
 
+    #[inline]
     fn byte(&mut self) -> Option<u8> {
         if self.is_over() {
             return None;
         }
-        let byte = *self.parts.get(self.part)?.get(self.at)?;
-        self.at += 1;
+        let (byte, here) = self.here.split_first()?;
+        self.here = here;
         self.read += 1;
-        Some(byte)
+        Some(*byte)
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -125,15 +126,15 @@ impl Parts<'_> {
         Some(u64::from_le_bytes(bytes))
     }
 
+    #[inline]
     fn skip(&mut self, len: u64) -> Option<()> {
         let mut left = len;
         while left > 0 {
             if self.is_over() {
                 return None;
             }
-            let here = (self.parts.get(self.part)?.len() - self.at) as u64;
-            let step = here.min(left);
-            self.at += step as usize;
+            let step = left.min(self.here.len() as u64);
+            self.here = self.here.get(step as usize..)?;
             self.read += step;
             left -= step;
         }
