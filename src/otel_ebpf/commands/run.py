@@ -134,6 +134,8 @@ def command(
       OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY
       OTEL_RESOURCE_ATTRIBUTES go on everything sent; OTEL_SERVICE_NAME is the agent's own name. Services
       are named by their own OTEL_SERVICE_NAME, else by their program.
+      OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER: otlp, none, or any exporter of the SDK that is installed, as a list
+      OTEL_EBPF_HEALTH_ENDPOINT (:13133, say) has /livez and /readyz, OTEL_EBPF_PROFILE_ENDPOINT the agent's own profile
       OTEL_EBPF_QUEUE_DIRECTORY keeps what waits for the backend on disk, within OTEL_EBPF_QUEUE_MAX_BYTES
       and OTEL_EBPF_QUEUE_MAX_AGE_SECONDS: an outage, a restart or a kill then loses nothing of it.
 
