@@ -1,7 +1,7 @@
 """Any exporter of OpenTelemetry's SDK, by its entry point: spans and metrics as the SDK's own objects.
 
 This is the ecosystem's plug-in interface, and the slow way: a request that the core has encoded is decoded again and an
-object made of each span, some 100 µs. Nothing of it is loaded unless asked for.
+object made of each span, some 30 µs before the exporter does anything. Nothing of it is loaded unless asked for.
 """
 
 from collections.abc import Sequence
