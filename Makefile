@@ -1,6 +1,6 @@
 # Everything a person does with this tree. Long work is in scripts/; tool settings in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test lint format lock bench clean
+.PHONY: help setup run check test lint format docs lock bench clean
 BIN := .venv/bin
 
 help: ## this list
@@ -34,6 +34,10 @@ format: ## formats Python and Rust in place
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 	cargo fmt --manifest-path src/native/Cargo.toml
+
+docs: ## renews what docs/configuration.md and the JSON schema say of the code
+	@scripts/setup.sh --test
+	$(BIN)/python scripts/docs.py
 
 lock: ## renews requirements.lock from what pyproject.toml allows today
 	scripts/lock.sh

@@ -219,6 +219,27 @@ class Session:
         exclude_ports: list[tuple[int, int]] | None = None,
     ) -> None:
         """Says whether a process is watched. What was held of an unselected process is discarded, not counted as seen."""
+    def reconfigure(
+        self,
+        *,
+        sampler: str,
+        sampler_arg: float,
+        spans_per_second: int,
+        routes: Literal["infer", "unset"],
+        drop_attributes: Sequence[str] = ...,
+        keep_attributes: Sequence[str] = ...,
+        redact_parameters: Sequence[str] = ...,
+        keep_parameters: Sequence[str] = ...,
+        request_headers: Sequence[str] = ...,
+        response_headers: Sequence[str] = ...,
+        clear_headers: Sequence[str] = ...,
+    ) -> None:
+        """Takes other settings over, from the next request on. Raises NativeError; then all stays as it was.
+
+        Globs, compared without case: attributes that no span has, and the only ones that spans have if there are any;
+        query parameters whose values are REDACTED, and the only ones whose values are not; header fields that become
+        attributes, and those of them whose values are said although they are known to hold secrets.
+        """
     def add_probes(
         self,
         path: str | PathLike[str],

@@ -56,7 +56,7 @@ def both_sides(agent: Agent, server: Server, client: str) -> Counter[tuple[str, 
 
 
 def test_nothing_is_missing_for_an_agent_that_gets_no_cpu(agent: Agent, server: Server) -> None:
-    """Of values that are larger than the ring what they begin and end with is kept, and so there is room for the rest."""
+    """Of values larger than the ring what they begin and end with is kept, and so there is room for the rest."""
     os.kill(agent.program.pid, signal.SIGSTOP)
     try:
         pid = memcached.client("text", server)

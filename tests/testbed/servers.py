@@ -99,12 +99,13 @@ class Server:
     def settled_log(self, tag: str = "") -> list[LogLine]:
         """The same once the server has gone through what a load has left it."""
 
-        def unmoved() -> list[LogLine] | None:
-            before = len(self.rows())
+        def unmoved() -> bool:
+            before = self.log.stat().st_size
             time.sleep(0.2)
-            return None if waiting_at(self.port) or len(self.rows()) != before else self.access_log(tag)
+            return not waiting_at(self.port) and self.log.stat().st_size == before
 
-        return eventually(unmoved, f"{self.name} has nothing more to do")
+        eventually(unmoved, f"{self.name} has nothing more to do")
+        return self.access_log(tag)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 
@@ -160,6 +160,7 @@ class FakeCore:
     dropped: dict[str, int] = field(default_factory=dict)
     lines_dropped: int = 0
     verdicts: dict[int, tuple[bool, list[PortRange] | None, list[PortRange] | None]] = field(default_factory=dict)
+    live: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
     drains: bool = True
     hooks: str = "sock_length"
@@ -174,6 +175,9 @@ class FakeCore:
         exclude_ports: list[PortRange] | None = None,
     ) -> None:
         self.verdicts[process_key] = (selected, include_ports, exclude_ports)
+
+    def reconfigure(self, **live: Any) -> None:
+        self.live.append(live)
 
     def add_probes(
         self,

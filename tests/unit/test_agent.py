@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from tests.unit.fakes import Active, FakeCore, Line, Process, Series, spans_of
 
 from otel_ebpf.agent import Agent, Control
 from otel_ebpf.agent.agent import Pages
+from otel_ebpf.agent.reload import Reload
 from otel_ebpf.capture.session import encode_traces
 from otel_ebpf.config.environment import from_environment
 from otel_ebpf.config.settings import Queue, Rule, Selection, Settings
@@ -45,7 +46,7 @@ class Run:
         self,
         core: FakeCore,
         settings: Settings,
-        reload: Callable[[], Selection] | None = None,
+        reload: Reload | None = None,
         queues: Queues | None = None,
         served: Sequence[tuple[Served, Pages]] = (),
     ) -> None:
@@ -88,7 +89,7 @@ class Run:
 def running(
     core: FakeCore,
     settings: Settings,
-    reload: Callable[[], Selection] | None = None,
+    reload: Reload | None = None,
     queues: Queues | None = None,
 ) -> Iterator[Run]:
     run = Run(core, settings, reload, queues)
@@ -324,14 +325,14 @@ def test_new_processes_get_a_verdict_within_a_tick() -> None:
 def test_rules_are_read_anew_for_processes_that_are_there(caplog: pytest.LogCaptureFixture) -> None:
     answers: list[Selection | ConfigError] = [Selection((Rule(services=("web",)),)), ConfigError("line 3: no")]
 
-    def reload() -> Selection:
+    def load() -> Settings:
         answer = answers.pop(0)
         if isinstance(answer, ConfigError):
             raise answer
-        return answer
+        return replace(Settings(), selection=answer)
 
     core = FakeCore(processes=[Process(1, 0, comm="shop"), Process(2, 0, comm="web")])
-    with running(core, Settings(), reload) as run:
+    with running(core, Settings(), Reload(load)) as run:
         eventually(lambda: core.verdicts.get(1, (False,))[0], "everything is watched")
         run.control.reload = True
         eventually(lambda: not core.verdicts[1][0], "the new rules hold")
@@ -339,7 +340,7 @@ def test_rules_are_read_anew_for_processes_that_are_there(caplog: pytest.LogCapt
         run.control.reload = True
         eventually(lambda: not answers and not run.control.reload, "the bad file was read")
     assert core.verdicts[2][0]
-    assert "line 3: no; the rules stay as they were" in caplog.text
+    assert "line 3: no; all stays as it was" in caplog.text
 
 
 def test_rules_read_anew_hold_for_tls_of_new_programs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +354,8 @@ def test_rules_read_anew_hold_for_tls_of_new_programs(monkeypatch: pytest.Monkey
     monkeypatch.setattr("otel_ebpf.agent.tls.describe", describe)
     core = FakeCore(execs=[new, old])
     settings = replace(Settings(), selection=Selection((Rule(pids=(old,)),)))
-    with running(core, settings, lambda: Selection((Rule(pids=(new,)),))) as run:
+    anew = replace(Settings(), selection=Selection((Rule(pids=(new,)),)))
+    with running(core, settings, Reload(lambda: anew)) as run:
         eventually(lambda: looks, "new programs are looked at")
         assert set(looks) == {old}
         run.control.reload = True

@@ -43,7 +43,12 @@ def test_wheel_has_all_and_only_what_runs(wheel: Path) -> None:
         core = archive.read("otel_ebpf/_native.abi3.so")
         entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     assert list(embedded_bpf_objects(core)), "no BPF object in the extension"
-    assert {"otel_ebpf/_native.pyi", "otel_ebpf/py.typed", "otel_ebpf/commands/main.py"} <= set(names)
+    assert {
+        "otel_ebpf/_native.pyi",
+        "otel_ebpf/py.typed",
+        "otel_ebpf/commands/main.py",
+        "otel_ebpf/config/schema.json",
+    } <= set(names)
     assert {name.rpartition("licenses/")[2] for name in names if "licenses/" in name} == {
         "LICENSE",
         "bpf/LICENSE",

@@ -36,6 +36,8 @@ pub use records::{
 
 use crate::conn::ConnInfo;
 use crate::exchange::{Detail, Exchange, Http, Role, Which};
+use crate::privacy::{Lists, Policy};
+use crate::protocols::headers;
 use crate::routes::{PathCache, RouteId, Routed};
 use crate::sql::Statements;
 use connection::OriginCache;
@@ -93,6 +95,21 @@ impl Default for Settings {
     }
 }
 
+/// What can change while it works; fields as those of `Settings`.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// See `Settings`.
+    pub sampler: String,
+    /// See `Settings`.
+    pub sampler_arg: f64,
+    /// 0: no limit.
+    pub spans_per_second: u64,
+    /// Infer `http.route`.
+    pub infer_routes: bool,
+    /// What spans and lines may not say.
+    pub privacy: Lists,
+}
+
 /// Longest authority that can name a server; it is remembered with the connection.
 const MAX_AUTHORITY: usize = 512;
 
@@ -131,6 +148,24 @@ impl Aggregator {
             statements: Statements::new(),
             call_key: Vec::new(),
         })
+    }
+
+    /// Takes other settings over while it works. Err: what is wrong, for people; then all stays as it was.
+    pub fn reconfigure(&mut self, live: &Live) -> Result<(), String> {
+        let Live {
+            sampler,
+            sampler_arg,
+            spans_per_second,
+            infer_routes,
+            privacy,
+        } = live;
+        self.spans
+            .sample(sampler, *sampler_arg, *spans_per_second)?;
+        self.settings.infer_routes = *infer_routes;
+        self.spans.policy = Policy::new(privacy);
+        let captures = self.spans.policy.as_ref().is_some_and(Policy::captures);
+        headers::want(captures && self.spans.enabled);
+        Ok(())
     }
 
     /// CLOCK_BOOTTIME + `boot_to_unix_ns` = nanoseconds since 1970. To be set before the first exchange.
@@ -295,7 +330,7 @@ impl Aggregator {
                 self.lines_dropped += 1;
                 return;
             }
-            self.lines.push_back(line(
+            let mut line = line(
                 conn,
                 http,
                 &fields,
@@ -303,7 +338,11 @@ impl Aggregator {
                 start_unix_ns,
                 duration_ns,
                 context,
-            ));
+            );
+            if let Some(policy) = &self.spans.policy {
+                policy.lay_over_line(&mut line);
+            }
+            self.lines.push_back(line);
         }
     }
 

@@ -251,6 +251,10 @@ pub struct Http<'a> {
     pub request_body_bytes: u64,
     /// Bytes of the response's body, transfer coding removed.
     pub response_body_bytes: u64,
+    /// Lines of the request's header fields, as `protocols::headers` has them; empty unless somebody wants them.
+    pub request_headers: &'a [u8],
+    /// The same of the response.
+    pub response_headers: &'a [u8],
     /// Set for gRPC calls.
     pub grpc: Option<Grpc>,
     /// What the server is, where its response says so.

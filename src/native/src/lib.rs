@@ -5,6 +5,7 @@ pub mod capture_mode;
 pub mod conn;
 pub mod exchange;
 pub mod otlp;
+pub mod privacy;
 pub mod processes;
 pub mod protocols;
 pub mod redact;

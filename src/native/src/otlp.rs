@@ -25,6 +25,7 @@ use prost::Message;
 pub use call::{append_call, CallOwn, Value};
 pub use ends::{delays, Delays};
 pub use request::{encode_traces, split_spans, Part};
+pub(crate) use wire::append_bytes;
 pub use wire::{append_int, append_string};
 
 use crate::redact;

@@ -14,10 +14,11 @@ mod spans;
 use probes::{probe, ProbeArgument};
 use spans::Spans;
 
-use crate::aggregate::{db_bounds_s, Aggregator, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS};
+use crate::aggregate::{db_bounds_s, Aggregator, Live, Settings, DURATION_BOUNDS_S, SIZE_BOUNDS};
 use crate::drain::{Drain, Shared};
 use crate::exchange::Role;
 use crate::loader::{self, Failure, FailureKind, Layout, Options, Probe, Programs};
+use crate::privacy::Lists;
 use crate::processes::Verdict;
 use crate::stream::Streams;
 use crate::wire::counter;
@@ -126,6 +127,17 @@ struct Session {
     _stats: Option<OwnedFd>,
 }
 
+fn infer_routes(routes: &str) -> PyResult<bool> {
+    match routes {
+        "infer" => Ok(true),
+        "unset" => Ok(false),
+        other => Err(raise(Failure::new(
+            FailureKind::Argument,
+            format!("routes is {other:?}; it must be 'infer' or 'unset'"),
+        ))),
+    }
+}
+
 type Ports = Vec<(u16, u16)>;
 #[pymethods]
 impl Session {
@@ -155,15 +167,7 @@ impl Session {
         tell_execs: bool,
     ) -> PyResult<Self> {
         let argument = |message: String| raise(Failure::new(FailureKind::Argument, message));
-        let infer_routes = match routes {
-            "infer" => true,
-            "unset" => false,
-            other => {
-                return Err(argument(format!(
-                    "routes is {other:?}; it must be 'infer' or 'unset'"
-                )))
-            }
-        };
+        let infer_routes = infer_routes(routes)?;
         let aggregator = Aggregator::new(Settings {
             spans,
             spans_per_second,
@@ -210,6 +214,44 @@ impl Session {
     #[getter]
     fn hooks(&self) -> &'static str {
         self.hooks
+    }
+
+    #[pyo3(signature = (*, sampler, sampler_arg, spans_per_second, routes, drop_attributes = Vec::new(),
+                        keep_attributes = Vec::new(), redact_parameters = Vec::new(), keep_parameters = Vec::new(),
+                        request_headers = Vec::new(), response_headers = Vec::new(), clear_headers = Vec::new()))]
+    #[allow(clippy::too_many_arguments)]
+    fn reconfigure(
+        &self,
+        py: Python<'_>,
+        sampler: String,
+        sampler_arg: f64,
+        spans_per_second: u64,
+        routes: &str,
+        drop_attributes: Vec<String>,
+        keep_attributes: Vec<String>,
+        redact_parameters: Vec<String>,
+        keep_parameters: Vec<String>,
+        request_headers: Vec<String>,
+        response_headers: Vec<String>,
+        clear_headers: Vec<String>,
+    ) -> PyResult<()> {
+        let live = Live {
+            sampler,
+            sampler_arg,
+            spans_per_second,
+            infer_routes: infer_routes(routes)?,
+            privacy: Lists {
+                drop_attributes,
+                keep_attributes,
+                redact_parameters,
+                keep_parameters,
+                request_headers,
+                response_headers,
+                clear_headers,
+            },
+        };
+        py.detach(|| self.shared.streams().aggregator.reconfigure(&live))
+            .map_err(|message| raise(Failure::new(FailureKind::Argument, message)))
     }
 
     #[pyo3(signature = (process_key, selected, include_ports = None, exclude_ports = None))]

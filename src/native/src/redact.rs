@@ -111,6 +111,14 @@ pub fn target(target: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Whether a header field of this name, in lower case, is known to hold a secret.
+pub fn is_secret_header(name: &str) -> bool {
+    name.contains("authorization")
+        || name.contains("cookie")
+        || is_secret_key(name.as_bytes())
+        || name.split('-').any(|part| is_secret_key(part.as_bytes()))
+}
+
 /// Where the authority of an absolute-form target (`scheme://authority/…`) begins and ends.
 pub fn authority_end(target: &[u8]) -> Option<(usize, usize)> {
     if target.first().is_none_or(|b| *b == b'/') {

@@ -210,6 +210,20 @@ impl Budget {
         }
     }
 
+    /// Another rate from now on; what was earned by the old one is kept as far as it may be.
+    pub fn set(&mut self, per_second: u64) {
+        let per_second = per_second.min(TOKEN);
+        if self.per_second == 0 {
+            *self = Self {
+                last_ns: self.last_ns,
+                ..Self::new(per_second)
+            };
+        } else {
+            self.per_second = per_second;
+            self.tokens = self.tokens.min(per_second * TOKEN);
+        }
+    }
+
     /// Takes one span's worth at time `now_ns`, or says no. Time that goes back stands still.
     pub fn spend(&mut self, now_ns: u64) -> bool {
         if self.per_second == 0 {
@@ -367,6 +381,12 @@ mod tests {
         assert_eq!(spent(&mut budget, 1000, 1010), 100 + 999);
         assert_eq!(spent(&mut budget, 2000, 2001), 199);
         assert!(!budget.spend(0), "time that goes back earns nothing");
+        budget.set(50);
+        assert_eq!(spent(&mut budget, 3000, 3002), 50 + 99);
+        budget.set(0);
+        assert!((0..10_000).all(|_| budget.spend(1)));
+        budget.set(10);
+        assert_eq!(spent(&mut budget, 4000, 4001), 19);
         let mut unlimited = Budget::new(0);
         assert!((0..10_000).all(|_| unlimited.spend(1)));
         let mut huge = Budget::new(u64::MAX);

@@ -10,6 +10,7 @@ is sent on its own.
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -23,12 +24,14 @@ from otel_ebpf.agent.costs import costs
 from otel_ebpf.agent.health import Health
 from otel_ebpf.agent.kubernetes import Kubernetes
 from otel_ebpf.agent.profile import Profiler
+from otel_ebpf.agent.reload import Reload
 from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.agent.watch import Watch, selects
-from otel_ebpf.capture.session import Core, export_delays
-from otel_ebpf.config.settings import Selection, Settings
+from otel_ebpf.capture.session import Core, export_delays, reconfigure
+from otel_ebpf.config.catalogue import value_of
+from otel_ebpf.config.settings import Settings
 from otel_ebpf.enrich.process import Enricher
-from otel_ebpf.errors import ConfigError, OutputError
+from otel_ebpf.errors import OutputError
 from otel_ebpf.export.body import Body
 from otel_ebpf.export.branches import Branches
 from otel_ebpf.export.latency import Latency, Timed
@@ -142,15 +145,20 @@ class _Traces:
         self.branches = branches
         self._core = core
         self._watch = watch
-        self._settings = settings.traces
         self._encode = encode
         # A core that may hold little is not left to fill up.
-        self._full_bytes = min(_SPANS_BYTES, self._settings.queue_bytes // 2)
-        delay_s = self._settings.schedule_delay_s
-        self._delay_s = min(delay_s, _TO_DISK_S) if isinstance(sender, QueuedSender) else delay_s
-        self._due_s = time.monotonic() + self._delay_s
+        self._full_bytes = min(_SPANS_BYTES, settings.traces.queue_bytes // 2)
+        self._due_s = math.inf
+        self.set(settings)
         self._gathered_s = 0.0
         self.emptied_s = 0.0  # when the core was last seen to hold none
+
+    def set(self, settings: Settings) -> None:
+        """Goes by these settings from now on."""
+        self._settings = settings.traces
+        delay_s = self._settings.schedule_delay_s
+        self._delay_s = min(delay_s, _TO_DISK_S) if isinstance(self.sender, QueuedSender) else delay_s
+        self._due_s = min(self._due_s, time.monotonic() + self._delay_s)
 
     def move(self, spans: int, left_bytes: int) -> None:
         """Sends what the core holds if it has waited long enough, or is enough for a batch and has waited a little."""
@@ -214,9 +222,14 @@ class _Metrics:
         self._encoder = MetricsEncoder(
             delta=settings.metrics.temporality != "cumulative", start_unix_ns=self._start_unix_ns
         )
-        self._interval_s = settings.metrics.interval_s if sender else _READ_EVERY_S
-        self._due_s = time.monotonic() + self._interval_s
+        self._due_s = math.inf
+        self.set(settings)
         self._ended: list[int] = []
+
+    def set(self, settings: Settings) -> None:
+        """Goes by these settings from now on."""
+        self._interval_s = settings.metrics.interval_s if self.sender else _READ_EVERY_S
+        self._due_s = min(self._due_s, time.monotonic() + self._interval_s)
 
     def due(self) -> bool:
         """Whether an interval is over. While the backend lags, the core keeps counting: nothing is lost."""
@@ -324,7 +337,7 @@ class Agent:
         *,
         encode_traces: EncodeTraces,
         format_line: Formatter,
-        reload: Callable[[], Selection] | None = None,
+        reload: Reload | None = None,
         queues: Queues | None = None,
         kubernetes: Kubernetes | None = None,
         served: Sequence[tuple[Served, Pages]] = (),
@@ -348,13 +361,14 @@ class Agent:
         self._watch = Watch(core, enricher, settings.selection, self._tls, kubernetes)
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
         self._latency, self._spans_go_to = Latency(export_delays), ""
+        self._clients: list[tuple[str, OtlpClient]] = []
         self._traces = self._open_traces(encode_traces)
         self._metrics = self._open_metrics(own.encoded)
         self._tick_s = _TICK_S if self._lines or self._traces else _SLOW_TICK_S
 
     def _open_traces(self, encode: EncodeTraces) -> _Traces | None:
         target, hurry = self._settings.traces.target, threading.Event()
-        otlp = [Exporter("otlp", OtlpClient(target, TRACES, hurry))] if target else []
+        otlp = self._otlp("traces", OtlpClient(target, TRACES, hurry)) if target else []
         exporters = [*otlp, *self._exporters.get("traces", ())]
         if not exporters:
             return None
@@ -365,11 +379,16 @@ class Agent:
 
     def _open_metrics(self, own: bytes) -> _Metrics:
         target, hurry = self._settings.metrics.target, threading.Event()
-        otlp = [Exporter("otlp", OtlpClient(target, METRICS, hurry))] if target else []
+        otlp = self._otlp("metrics", OtlpClient(target, METRICS, hurry)) if target else []
         exporters = [*otlp, *self._exporters.get("metrics", ())]
         sender = self._sender("metrics", "series", exporters[0].client, hurry) if exporters else None
         branches = Branches("metrics", "series", exporters[1:])
         return _Metrics(self._core, self._watch, sender, self._settings, own=own, branches=branches)
+
+    def _otlp(self, signal: str, client: OtlpClient) -> list[Exporter]:
+        """The client, remembered for when its target changes."""
+        self._clients.append((signal, client))
+        return [Exporter("otlp", client)]
 
     def _sender(self, signal: str, items: str, client: Client, hurry: threading.Event) -> Sender | QueuedSender:
         queue = self._queues.get(signal) if self._queues else None
@@ -407,9 +426,9 @@ class Agent:
 
     def _tick(self, control: Control) -> None:
         began_s = time.monotonic()
-        if control.reload:
+        if self._reload and (control.reload or self._reload.changed()):
+            self._settings = self._reload.read(self._settings, self._set)
             control.reload = False
-            self._reselect()
         self._take_all()
         self._health.ticked(self._kubernetes.waits_for if self._kubernetes else "")
         self._output.check()
@@ -436,15 +455,19 @@ class Agent:
             self._watch.ended(key, now_s)
         self._watch.forget(now_s, self._traces.emptied_s if self._traces else now_s)
 
-    def _reselect(self) -> None:
-        if self._reload is None:
-            return
-        try:
-            self._watch.reselect(self._reload())
-        except ConfigError as error:
-            log.error("%s; the rules stay as they were", error)  # noqa: TRY400 - theirs, not ours: no traceback
-        else:
-            log.info("rules read anew")
+    def _set(self, settings: Settings) -> None:
+        """Goes by these settings from now on. Raises ConfigError before anything is changed."""
+        targets = [(client, value_of(settings, f"{signal}.target")) for signal, client in self._clients]
+        turns = [client.turn_to(target) for client, target in targets]
+        reconfigure(self._core, settings)
+        for turn in turns:
+            turn()
+        if self._traces:
+            self._traces.set(settings)
+        self._metrics.set(settings)
+        if settings.selection != self._settings.selection:
+            self._watch.reselect(settings.selection)
+        logging.getLogger("otel_ebpf").setLevel(settings.log_level.upper())
 
     def _finish(self) -> Summary:
         """Takes what is left, detaches, then sees it off: nothing stays attached while a slow backend is waited for."""
@@ -485,7 +508,8 @@ class Agent:
 
     def _own(self, cost: Own, counters: dict[str, int], accounting: Accounting, spans: Delivery | None) -> Own:
         """What is said of the agent beside its books. `cost`: taken before the core was closed."""
-        more = (*self._metrics.branches.counters(), *(self._kubernetes.counters() if self._kubernetes else ()))
+        sources = (self._metrics.branches, self._kubernetes, self._reload)
+        more = [value for source in sources if source for value in source.counters()]
         if spans is None or self._traces is None:
             return replace(cost, counters=(*cost.counters, *more))
         in_memory = SpanQueue(counters.get("spans.queued_bytes", 0), self._settings.traces.queue_bytes)

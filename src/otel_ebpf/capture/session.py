@@ -44,6 +44,21 @@ class Core(Protocol):
         include_ports: list[PortRange] | None = None,
         exclude_ports: list[PortRange] | None = None,
     ) -> None: ...
+    def reconfigure(
+        self,
+        *,
+        sampler: str,
+        sampler_arg: float,
+        spans_per_second: int,
+        routes: Literal["infer", "unset"],
+        drop_attributes: Sequence[str] = ...,
+        keep_attributes: Sequence[str] = ...,
+        redact_parameters: Sequence[str] = ...,
+        keep_parameters: Sequence[str] = ...,
+        request_headers: Sequence[str] = ...,
+        response_headers: Sequence[str] = ...,
+        clear_headers: Sequence[str] = ...,
+    ) -> None: ...
     def add_probes(
         self,
         path: str,
@@ -82,7 +97,7 @@ def open_session(
     """
     traces, http = settings.traces, settings.http
     try:
-        return _native.Session(
+        session: Core = _native.Session(
             ring_bytes=settings.capture.ring_bytes,
             spans=traces.leave,
             spans_per_second=traces.spans_per_second,
@@ -99,8 +114,29 @@ def open_session(
             await_verdict=await_verdict,
             tell_execs=settings.capture.tls,
         )
+        # Before the first round of the drain has made a span of anything: what is kept back never was anywhere.
+        reconfigure(session, settings)
     except _native.NativeError as error:
         raise _explain(error) from error
+    return session
+
+
+def reconfigure(core: Core, settings: Settings) -> None:
+    """Gives the core what may change while it works."""
+    privacy = settings.privacy
+    core.reconfigure(
+        sampler=settings.traces.sampler,
+        sampler_arg=settings.traces.sampler_arg,
+        spans_per_second=settings.traces.spans_per_second,
+        routes=settings.http.routes,
+        drop_attributes=privacy.drop_attributes,
+        keep_attributes=privacy.keep_attributes,
+        redact_parameters=privacy.redact_parameters,
+        keep_parameters=privacy.keep_parameters,
+        request_headers=privacy.request_headers,
+        response_headers=privacy.response_headers,
+        clear_headers=privacy.clear_headers,
+    )
 
 
 def _explain(error: _native.NativeError) -> AgentError:

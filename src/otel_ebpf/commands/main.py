@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "run": "otel_ebpf.commands.run",
     "check": "otel_ebpf.commands.check",
     "why": "otel_ebpf.commands.why",
+    "config": "otel_ebpf.commands.config",
 }
 
 
@@ -47,6 +48,7 @@ def cli() -> None:
       sudo otel-ebpf check     can this machine be watched?
       sudo otel-ebpf run       watch it
       sudo otel-ebpf why POD   which rule switched a pod on, or off?
+      otel-ebpf config show    what is configured, and by whom?
     """
 
 

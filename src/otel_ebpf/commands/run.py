@@ -4,10 +4,7 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -18,10 +15,12 @@ from rich.console import Console
 from otel_ebpf.agent import Agent, Control
 from otel_ebpf.agent.agent import Pages
 from otel_ebpf.agent.kubernetes import Kubernetes, access
+from otel_ebpf.agent.reload import Reload
 from otel_ebpf.capture.session import encode_traces, open_session
+from otel_ebpf.commands.flags import load_all, log_to_stderr, selecting
 from otel_ebpf.config import values
-from otel_ebpf.config.load import config_path, load
-from otel_ebpf.config.settings import Health, Rule, Selection, Settings
+from otel_ebpf.config.load import config_path
+from otel_ebpf.config.settings import Health, Settings
 from otel_ebpf.discover.selection import only_ports
 from otel_ebpf.export.output import Output
 from otel_ebpf.export.queues import Queues
@@ -29,7 +28,6 @@ from otel_ebpf.export.sdk import Exporter, Signal
 from otel_ebpf.export.sdk import load as load_exporters
 from otel_ebpf.export.serving import Served
 from otel_ebpf.export.terminal import Formatter, TextLines, json_line
-from otel_ebpf.model import PortRange
 
 log = logging.getLogger("otel_ebpf")
 
@@ -37,45 +35,12 @@ log = logging.getLogger("otel_ebpf")
 _SAME_SIGNAL_S = 0.5
 
 
-class _Ports(click.ParamType[tuple[PortRange, ...]]):
-    name = "N[,N-M]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[PortRange, ...]:
-        try:
-            return values.parse_ports(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-def _selecting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--exe, --port, --pid, --cgroup and --service, each with its --exclude- counterpart."""
-    kinds: list[tuple[str, Any, str]] = [
-        ("service", str, "GLOB"),
-        ("cgroup", str, "GLOB"),
-        ("pid", click.IntRange(min=1), "N"),
-        ("port", _Ports(), "N[,N-M]"),
-        ("exe", str, "GLOB"),
-    ]
-    helps = {
-        "exe": "Executable: its name, or its path if the glob has a slash.",
-        "port": "Port of the server's end of the connection, or ranges of them.",
-        "pid": "Process id.",
-        "cgroup": "Path of the cgroup, as in /proc/PID/cgroup.",
-        "service": "Service name, as it will be reported.",
-    }
-    for prefix in ("exclude-", ""):
-        for kind, kind_type, metavar in kinds:
-            text = f"Leave out, even if selected: {kind}." if prefix else helps[kind]
-            command = click.option(f"--{prefix}{kind}", type=kind_type, multiple=True, metavar=metavar, help=text)(
-                command
-            )
-    return command
-
-
 @click.command("run")
-@_selecting
+@selecting
 @click.option(
-    "--config", metavar="FILE", help="Declarative configuration (OTEL_CONFIG_FILE). SIGHUP reads its rules anew."
+    "--config",
+    metavar="FILE",
+    help="Declarative configuration (OTEL_CONFIG_FILE). It is read anew when it changes, and on SIGHUP.",
 )
 @click.option("--metrics-only", is_flag=True, help="Make no spans.")
 @click.option(
@@ -100,17 +65,7 @@ def _selecting(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Lines and summary as text or as JSON, one object a line. [text]",
 )
 @click.option("--stats", is_flag=True, help="At the end, say what each BPF program cost.")
-def command(
-    *,
-    config: str | None,
-    metrics_only: bool,
-    spans_per_second: int | None,
-    duration: float | None,
-    lines: bool | None,
-    form: str | None,
-    stats: bool,
-    **flags: Any,
-) -> None:
+def command(**options: Any) -> None:
     """Watch every HTTP request of every process, from the outside.
 
     Each request is shown as it ends, and a summary by service and route when you press Ctrl-C. With an
@@ -140,36 +95,18 @@ def command(
       and OTEL_EBPF_QUEUE_MAX_AGE_SECONDS: an outage, a restart or a kill then loses nothing of it.
 
     \b
-    Signals: INT and TERM end it well, a second one at once; HUP reads the configuration file's rules anew.
+    Signals: INT and TERM end it well, a second one at once; HUP reads the configuration's file anew.
     Exit codes: 0 ended well, 2 invalid configuration, 3 not permitted, 4 the kernel can't, 5 output failed.
     """
-    _log_to_stderr()
-    path = config_path(config, os.environ)
-
-    def settings_now() -> Settings:
-        settings = load(path, os.environ)
-        return replace(settings, selection=_with_flags(settings.selection, flags))
-
-    settings = settings_now()
+    log_to_stderr()
+    settings = load_all(options, os.environ).settings
     log.setLevel(settings.log_level.upper())
-    if metrics_only:
-        settings = replace(settings, traces=replace(settings.traces, target=None, exporters=()))
-    if spans_per_second is not None:
-        settings = replace(settings, traces=replace(settings.traces, spans_per_second=spans_per_second))
-    asked_lines = True if lines is None and form else lines
-    settings = replace(
-        settings,
-        output=replace(
-            settings.output,
-            lines=settings.output.lines if asked_lines is None else asked_lines,
-            format="json" if form == "json" else settings.output.format if form is None else "text",
-            stats=stats or settings.output.stats,
-        ),
-    )
-    _run(settings, duration, (lambda: settings_now().selection) if path else None)
+    path = config_path(options["config"], os.environ)
+    reload = Reload(lambda: load_all(options, os.environ).settings, path) if path else None
+    _run(settings, options["duration"], reload)
 
 
-def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Selection] | None) -> None:
+def _run(settings: Settings, duration_s: float | None, reload: Reload | None) -> None:
     colours, width = _terminal()
     as_json = settings.output.format == "json"
     format_line: Formatter = json_line if as_json else TextLines(colours=colours, width=width)
@@ -212,11 +149,8 @@ def _run(settings: Settings, duration_s: float | None, reload: Callable[[], Sele
 
 def _listening(health: Health) -> list[tuple[Served, Pages]]:
     """Servers that answer once the agent starts them."""
-    wanted: list[tuple[Pages, tuple[str, int] | None]] = [
-        ("health", health.listen),
-        ("profile", health.profile_listen),
-    ]
-    return [(Served(pages, address), pages) for pages, address in wanted if address]
+    wanted: list[tuple[Pages, str]] = [("health", health.endpoint), ("profile", health.profile_endpoint)]
+    return [(Served(pages, values.parse_listen(address)), pages) for pages, address in wanted if address]
 
 
 def _terminal() -> tuple[ColorSystem | None, int]:
@@ -246,27 +180,6 @@ def _announcement(settings: Settings, hooks: str, node: str) -> str:
     return f"watching {watched} (hooks: {hooks}){where}; Ctrl-C ends"
 
 
-def _with_flags(selection: Selection, flags: dict[str, Any]) -> Selection:
-    """Flags as rules: one that includes, in place of the file's; and one for each exclusion, beside the file's."""
-
-    def rule(prefix: str, *kinds: str) -> Rule:
-        def given(kind: str) -> Any:
-            return flags[prefix + kind] if kind in kinds else ()
-
-        return Rule(
-            executables=given("exe"),
-            ports=tuple(part for ports in given("port") for part in ports),
-            pids=given("pid"),
-            cgroups=given("cgroup"),
-            services=given("service"),
-        )
-
-    kinds = ("exe", "port", "pid", "cgroup", "service")
-    include = rule("", *kinds)
-    exclude = tuple(one for kind in kinds if (one := rule("exclude_", kind)) != Rule())
-    return Selection((include,) if include != Rule() else selection.include, selection.exclude + exclude)
-
-
 def _handle_signals(control: Control, *, reloads: bool) -> None:
     first_s: list[float] = []
 
@@ -285,12 +198,3 @@ def _handle_signals(control: Control, *, reloads: bool) -> None:
     signal.signal(signal.SIGTERM, end)
     # Without a file there is nothing to read anew; HUP then means what it always did: the terminal is gone.
     signal.signal(signal.SIGHUP, reload if reloads else end)
-
-
-def _log_to_stderr() -> None:
-    """Messages go to standard error; where that is full or gone there is nobody left to tell."""
-    logging.raiseExceptions = False
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("otel-ebpf: %(message)s"))
-    logging.getLogger("otel_ebpf").handlers = [handler]
-    logging.getLogger("otel_ebpf").propagate = False

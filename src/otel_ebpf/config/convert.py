@@ -3,18 +3,12 @@
 from dataclasses import replace
 from typing import Literal, cast
 
-from otel_ebpf.config import schema, values
+from otel_ebpf.config import ours, schema, values
 from otel_ebpf.config.environment import DEFAULT_ENDPOINT, DEFAULT_GRPC_ENDPOINT
 from otel_ebpf.config.settings import (
-    Capture,
-    Health,
-    Http,
-    Kubernetes,
     Metrics,
     OtlpTarget,
-    Output,
     Protocol,
-    Queue,
     Rule,
     Sampler,
     Selection,
@@ -36,25 +30,24 @@ _LOG_LEVELS: dict[str, Literal["debug", "info", "warning", "error"]] = {
 
 def to_settings(file: schema.FileModel) -> Settings:
     """Raises values.Misplaced where keys that are valid each do not go together."""
-    ours = (file.distribution and file.distribution.otel_ebpf) or schema.OurModel()
-    capture = ours.capture or schema.CaptureModel()
+    said = (file.distribution and file.distribution.otel_ebpf) or schema.OurModel()
     level = (file.log_level or "info").rstrip("234")
     if level not in _LOG_LEVELS:
         raise values.Misplaced(("log_level",), f"{file.log_level!r} is none of {', '.join(_LOG_LEVELS)}")
-    also = schema.ExportersModel() if file.disabled else ours.exporters or schema.ExportersModel()
-    return Settings(
-        selection=_selection(ours.selection),
-        traces=replace(_traces(file, ours, capture), exporters=tuple(also.traces)),
-        metrics=replace(_metrics(file, ours), exporters=tuple(also.metrics)),
-        queue=_queue(ours.queue or schema.QueueModel()),
-        http=Http(**(ours.http or schema.HttpModel()).model_dump()),
-        capture=Capture(tls=capture.tls, ring_bytes=capture.ring_bytes),
-        health=_health(ours.health or schema.HealthModel()),
-        kubernetes=_kubernetes(ours.kubernetes or schema.KubernetesModel()),
-        output=Output(**(ours.output or schema.OutputModel()).model_dump()),
+    settings = Settings(
+        selection=_selection(said.selection),
+        traces=_traces(file),
+        metrics=_metrics(file),
         resource=_resource(file.resource),
-        command_args=ours.command_args,
         log_level=_LOG_LEVELS[level],
+    )
+    settings = ours.apply(settings, said)
+    if not file.disabled:
+        return settings
+    return replace(
+        settings,
+        traces=replace(settings.traces, exporters=()),
+        metrics=replace(settings.metrics, exporters=()),
     )
 
 
@@ -84,47 +77,20 @@ def _selection(model: schema.SelectionModel | None) -> Selection:
     return Selection(rules(model.include, "include"), rules(model.exclude, "exclude"))
 
 
-def _health(model: schema.HealthModel) -> Health:
-    listen, profile = (values.parse_listen(one) if one else None for one in (model.endpoint, model.profile_endpoint))
-    return Health(listen, profile)
-
-
-def _kubernetes(model: schema.KubernetesModel) -> Kubernetes:
-    return Kubernetes(
-        enabled=None if model.enabled == "auto" else model.enabled,
-        node_name=model.node_name or "",
-        cluster_name=model.cluster_name or "",
-        kubeconfig=model.kubeconfig or "",
-        annotation_prefix=model.annotation_prefix,
-    )
-
-
-def _traces(file: schema.FileModel, ours: schema.OurModel, capture: schema.CaptureModel) -> Traces:
+def _traces(file: schema.FileModel) -> Traces:
     provider = file.tracer_provider or schema.TracerProviderModel()
     sampler, sampler_arg = _sampler(provider.sampler)
-    traces = Traces(
-        sampler=sampler,
-        sampler_arg=sampler_arg,
-        spans_per_second=ours.spans_per_second,
-        queue_bytes=capture.span_queue_bytes,
-    )
+    traces = Traces(sampler=sampler, sampler_arg=sampler_arg)
     batch = provider.processors[0].batch if provider.processors else None
     if file.disabled or batch is None:
         return traces
     path = ("tracer_provider", "processors", 0, "batch", "exporter")
-    return Traces(
+    return replace(
+        traces,
         target=_target(_exporter(batch.exporter, path), "traces", path),
-        sampler=sampler,
-        sampler_arg=sampler_arg,
-        spans_per_second=traces.spans_per_second,
         schedule_delay_s=traces.schedule_delay_s if batch.schedule_delay is None else batch.schedule_delay / 1000,
         batch_spans=batch.max_export_batch_size or traces.batch_spans,
-        queue_bytes=traces.queue_bytes,
     )
-
-
-def _queue(model: schema.QueueModel) -> Queue:
-    return Queue(model.directory or "", model.max_bytes, float(model.max_age_seconds))
 
 
 def _sampler(model: schema.SamplerModel | None) -> tuple[Sampler, float]:
@@ -145,11 +111,11 @@ def _sampler(model: schema.SamplerModel | None) -> tuple[Sampler, float]:
     return cast("Sampler", prefix + name), 1.0
 
 
-def _metrics(file: schema.FileModel, ours: schema.OurModel) -> Metrics:
+def _metrics(file: schema.FileModel) -> Metrics:
     readers = file.meter_provider.readers if file.meter_provider else None
     periodic = readers[0].periodic if readers else None
     if file.disabled or periodic is None:
-        return Metrics(max_series=ours.max_series_per_process)
+        return Metrics()
     path = ("meter_provider", "readers", 0, "periodic", "exporter")
     exporter = _exporter(periodic.exporter, path)
     preferences = exporter if isinstance(exporter, schema.MetricPreferences) else schema.MetricPreferences()
@@ -158,7 +124,6 @@ def _metrics(file: schema.FileModel, ours: schema.OurModel) -> Metrics:
         target=_target(exporter, "metrics", path),
         interval_s=Metrics().interval_s if periodic.interval is None else periodic.interval / 1000,
         temporality=cast("Temporality", preference),
-        max_series=ours.max_series_per_process,
     )
 
 

@@ -4,13 +4,14 @@ Works on the parser's nodes: a variable's text becomes the content of one value 
 its type is found anew (`${PORT:-80}` is a number, `"${PORT:-80}"` is text).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import yaml
 
-from otel_ebpf.config.substitution import substitute
+from otel_ebpf.config.substitution import references, substitute
 from otel_ebpf.errors import ConfigError
 
 Path = tuple[str | int, ...]
@@ -18,17 +19,34 @@ Path = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class Document:
-    """`lines` has the line, from 1, of every key and list item by its path."""
+    """`lines` has the line, from 1, of every key and list item by its path; `references` the variables in a value."""
 
     name: str
     content: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
+    references: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
     def line(self, path: Path) -> int:
         """Line of what is at `path`, or of the nearest thing around it that is there."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+    def at(self, path: Path) -> Any:
+        """The value at a path that is there."""
+        value = self.content
+        for part in path:
+            value = value[part]
+        return value
+
+    def find(self, dotted: str) -> Path | None:
+        """The path that `a.b[0].*.c` stands for, if it is there; `*` is any one key."""
+        parts = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", dotted)]
+        return next((path for path in self.lines if _matches(path, parts)), None)
+
+
+def _matches(path: Path, parts: list[str | int]) -> bool:
+    return len(path) == len(parts) and all(part in ("*", own) for own, part in zip(path, parts, strict=True))
 
 
 def parse(text: str, name: str, variables: Mapping[str, str]) -> Document:
@@ -71,7 +89,7 @@ class _Builder:
             return {key: self.build(value, (*path, key), around) for key, value in self._entries(node, path)}
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*path, index), around) for index, item in enumerate(node.value)]
-        return self._scalar(node)
+        return self._scalar(node, path)
 
     def _entries(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, yaml.Node]]:
         seen: set[str] = set()
@@ -84,7 +102,9 @@ class _Builder:
             self._document.lines[*path, str(key_node.value)] = key_node.start_mark.line + 1
             yield str(key_node.value), value
 
-    def _scalar(self, node: yaml.Node) -> Any:
+    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+        if names := references(node.value):
+            self._document.references[path] = names
         try:
             value = substitute(node.value, self._variables)
         except ValueError as error:

@@ -5,23 +5,25 @@ a number or a name that can't be understood warns and is ignored. What would sen
 endpoint, a protocol we do not speak) refuses to start instead: ConfigError.
 """
 
+import difflib
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, TypeVar, cast, get_args
 
-from otel_ebpf.config import values
+from otel_ebpf.config import obi, values
+from otel_ebpf.config.catalogue import SETTINGS, with_value
+from otel_ebpf.config.kinds import Other
+from otel_ebpf.config.origin import Origin
 from otel_ebpf.config.settings import (
-    LEAST_QUEUE_BYTES,
     Compression,
     GrpcCompression,
-    Health,
-    Kubernetes,
     Metrics,
     OtlpTarget,
     Protocol,
-    Queue,
+    Rule,
     Sampler,
+    Selection,
     Settings,
     Temporality,
     Traces,
@@ -31,6 +33,7 @@ from otel_ebpf.errors import ConfigError
 log = logging.getLogger(__name__)
 
 Name = TypeVar("Name", bound=str)
+Value = TypeVar("Value")
 # Read in other places, or for other programs that share the environment: not worth a word.
 _ELSEWHERE: Final[tuple[str, ...]] = (
     "OTEL_CONFIG_FILE",
@@ -52,10 +55,51 @@ class Environment:
         self._variables = variables
         self._known = set(_ALWAYS_KNOWN)
         self._elsewhere = _ELSEWHERE
+        self._refused: set[str] = set()
+
+    def _refuse(self, name: str, problem: str, shown: str | None = None) -> None:
+        self._refused.add(name)
+        log.warning("%s=%s: %s; ignored", name, self.text(name) if shown is None else shown, problem)
+
+    def origins(self) -> dict[str, Origin]:
+        """Of each setting that a variable decided: which one."""
+        found = {}
+        for setting in SETTINGS:
+            for name in setting.env:
+                if self.text(name) and name not in self._refused:
+                    found[setting.name] = Origin("environment", name)
+                    break
+        return found
+
+    def plain(self, settings: Settings) -> Settings:
+        """`settings` with all that the catalogue knows how to read."""
+        for setting in SETTINGS:
+            if setting.by_hand or isinstance(setting.kind, Other):
+                continue
+            for name in setting.env:
+                if not (text := self.text(name)):
+                    continue
+                try:
+                    settings = with_value(settings, setting.name, setting.kind.parse(text))
+                except ValueError as error:
+                    self._refuse(name, str(error))
+                    continue
+                break
+        return settings
+
+    def parsed(self, name: str, parse: Callable[[str], Value]) -> Value | None:
+        """What `parse` makes of a variable; where it raises ValueError, that is ignored with a warning."""
+        if text := self.text(name):
+            try:
+                return parse(text)
+            except ValueError as error:
+                self._refuse(name, str(error))
+        return None
 
     def unknown(self) -> list[str]:
-        """Names of variables for OpenTelemetry that are set and that nobody has asked for."""
-        set_ones = (name for name, value in self._variables.items() if name.startswith("OTEL_") and value.strip())
+        """Names of variables for OpenTelemetry, or OBI's ancestor, that are set and that nobody has asked for."""
+        ours = ("OTEL_", "BEYLA_")
+        set_ones = (name for name, value in self._variables.items() if name.startswith(ours) and value.strip())
         return sorted(name for name in set_ones if name not in self._known and not name.startswith(self._elsewhere))
 
     def expect(self, prefix: str) -> None:
@@ -87,7 +131,7 @@ class Environment:
                 number = math.nan
             if math.isfinite(number) and low <= number <= high:
                 return number
-            log.warning("%s=%s: not a number from %g to %g; ignored", name, text, low, high)
+            self._refuse(name, f"not a number from {low:g} to {high:g}")
         return default
 
     def name(self, names: tuple[str, ...], allowed: tuple[Name, ...], default: Name) -> Name:
@@ -97,7 +141,7 @@ class Environment:
             if text in allowed:
                 return text
             if text:
-                log.warning("%s=%s: not one of %s; ignored", name, text, ", ".join(allowed))
+                self._refuse(name, f"not one of {', '.join(allowed)}")
         return default
 
     def pairs(self, *names: str) -> tuple[tuple[str, str], ...]:
@@ -107,12 +151,17 @@ class Environment:
                 try:
                     return values.parse_pairs(text)
                 except ValueError:
-                    log.warning("%s: not of the form key=value,key=value; ignored", name)
+                    self._refuse(name, "not of the form key=value,key=value", shown="...")
         return ()
 
 
 def from_environment(variables: Mapping[str, str]) -> Settings:
     """Settings from OTEL_* variables alone."""
+    return read_environment(variables)[0]
+
+
+def read_environment(variables: Mapping[str, str]) -> tuple[Settings, dict[str, Origin]]:
+    """The same, and which variable decided what."""
     env = Environment(variables)
     off = env.flag("OTEL_SDK_DISABLED")
     settings = Settings(
@@ -129,43 +178,41 @@ def from_environment(variables: Mapping[str, str]) -> Settings:
         metrics=Metrics(
             target=None if off else _target(env, "metrics"),
             exporters=() if off else tuple(_exporters(env, "metrics", {"otlp"})),
-            interval_s=env.number(("OTEL_METRIC_EXPORT_INTERVAL",), 60_000.0, low=1.0) / 1000,
+            interval_s=_interval_s(env),
             temporality=env.name(
                 ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",),
                 cast("tuple[Temporality, ...]", get_args(Temporality)),
                 "cumulative",
             ),
         ),
-        queue=Queue(
-            directory=env.text("OTEL_EBPF_QUEUE_DIRECTORY"),
-            max_bytes=int(env.number(("OTEL_EBPF_QUEUE_MAX_BYTES",), Queue().max_bytes, low=LEAST_QUEUE_BYTES)),
-            max_age_s=env.number(("OTEL_EBPF_QUEUE_MAX_AGE_SECONDS",), Queue().max_age_s, low=1.0),
-        ),
+        selection=_selection(env),
         resource=_resource(env),
-        kubernetes=_kubernetes(env),
-        health=Health(_listen(env, "OTEL_EBPF_HEALTH_ENDPOINT"), _listen(env, "OTEL_EBPF_PROFILE_ENDPOINT")),
         log_level=_log_level(env),
     )
-    if unknown := env.unknown():
-        log.warning("set, but without a meaning here: %s", ", ".join(unknown))
-    return settings
+    settings = env.plain(settings)
+    for name in env.unknown():
+        _tell_unknown(name)
+    return settings, env.origins()
 
 
-def _kubernetes(env: Environment) -> Kubernetes:
-    """By the names, and with the meanings, that OpenTelemetry's eBPF instrumentation (OBI) gave them."""
-    enabled = env.name(("OTEL_EBPF_KUBE_METADATA_ENABLE",), ("autodetect", "true", "false"), "autodetect")
-    return Kubernetes(
-        enabled=None if enabled == "autodetect" else enabled == "true",
-        cluster_name=env.text("OTEL_EBPF_KUBE_CLUSTER_NAME"),
-    )
+def _tell_unknown(name: str) -> None:
+    if instead := obi.advice(name):
+        log.warning("%s has no meaning here: %s", name, instead)
+        return
+    known = [*_ALWAYS_KNOWN, *(name for setting in SETTINGS for name in setting.env)]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+    log.warning("%s is set, but has no meaning here%s", name, f"; did you mean {close[0]}?" if close else "")
 
 
-def _listen(env: Environment, name: str) -> tuple[str, int] | None:
-    text = env.text(name)
-    try:
-        return values.parse_listen(text) if text else None
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from error
+def _selection(env: Environment) -> Selection:
+    globs = env.parsed("OTEL_EBPF_AUTO_TARGET_EXE", obi.path_globs)
+    return Selection((Rule(executables=globs),)) if globs else Selection()
+
+
+def _interval_s(env: Environment) -> float:
+    """OBI's name for it has a unit."""
+    default_s = env.parsed("OTEL_EBPF_METRICS_INTERVAL", obi.duration_s) or Metrics().interval_s
+    return env.number(("OTEL_METRIC_EXPORT_INTERVAL",), default_s * 1000, low=1.0) / 1000
 
 
 def _resource(env: Environment) -> tuple[tuple[str, str], ...]:
@@ -178,7 +225,7 @@ def _resource(env: Environment) -> tuple[tuple[str, str], ...]:
 def _log_level(env: Environment) -> LogLevel:
     levels: dict[str, LogLevel] = {"trace": "debug", "debug": "debug", "warn": "warning", "fatal": "error"}
     allowed = ("trace", "debug", "info", "warn", "warning", "error", "fatal")
-    text = env.name(("OTEL_LOG_LEVEL",), allowed, "info")
+    text = env.name(("OTEL_LOG_LEVEL", "OTEL_EBPF_LOG_LEVEL"), allowed, "info")
     return levels.get(text, cast("LogLevel", text))
 
 

@@ -6,22 +6,28 @@ whole or refused as a whole.
 
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from otel_ebpf.config import document, schema, values
+from otel_ebpf.config.catalogue import SETTINGS
 from otel_ebpf.config.convert import to_settings
+from otel_ebpf.config.origin import Origin
 from otel_ebpf.config.settings import Settings
 from otel_ebpf.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 
-def load_file(path: Path, variables: Mapping[str, str]) -> Settings:
-    """Settings from a file; `variables` is what `${VAR}` stands for. Raises ConfigError."""
+def load_file(path: Path, variables: Mapping[str, str]) -> tuple[Settings, dict[str, Origin]]:
+    """Settings from a file, and which line decided what. `variables` is what `${VAR}` stands for.
+
+    Raises ConfigError.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -35,12 +41,30 @@ def load_file(path: Path, variables: Mapping[str, str]) -> Settings:
         model = schema.FileModel.model_validate(doc.content)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(doc, item) for item in error.errors())) from error
-    for unused in _unused(model, ()):
-        log.warning("%s:%d: %s: has no effect here", path, doc.line(unused), _dotted(unused))
+    absent = []
+    for unused, field in _set_fields(model, ()):
+        where = f"{path}:{doc.line(unused)}: {_dotted(unused)}"
+        if advice := next((one.advice for one in field.metadata if isinstance(one, schema.Absent)), ""):
+            absent.append(f"{where}: not there in this agent; {advice}")
+        elif "unused" in field.metadata and doc.at(unused) is not None:
+            log.warning("%s: has no effect here", where)
+    if absent:
+        raise ConfigError("\n".join(absent))
     try:
-        return to_settings(model)
+        return to_settings(model), _origins(doc)
     except values.Misplaced as error:
         raise ConfigError(f"{path}:{doc.line(error.path)}: {_dotted(error.path)}: {error}") from error
+
+
+def _origins(doc: document.Document) -> dict[str, Origin]:
+    """Line of each setting that the file has."""
+    found = {}
+    for setting in SETTINGS:
+        if place := doc.find(setting.key):
+            below = [names for path, names in doc.references.items() if path[: len(place)] == place]
+            through = tuple(dict.fromkeys(name for names in below for name in names))
+            found[setting.name] = Origin("file", f"{doc.name}:{doc.line(place)}", through)
+    return found
 
 
 def _dotted(path: document.Path) -> str:
@@ -82,18 +106,13 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((model for arg in get_args(annotation) if (model := _model_in(arg))), None)
 
 
-def _unused(model: BaseModel, path: document.Path) -> list[document.Path]:
-    """Paths of what is set and has no meaning here."""
-    found: list[document.Path] = []
+def _set_fields(model: BaseModel, path: document.Path) -> Iterator[tuple[document.Path, FieldInfo]]:
+    """All that is set, wherever, with its field."""
     for name, field in type(model).model_fields.items():
-        value, here = getattr(model, name), (*path, field.alias or name)
-        if value is None:
+        if name not in model.model_fields_set:
             continue
-        if "unused" in field.metadata:
-            found.append(here)
-        elif isinstance(value, BaseModel):
-            found += _unused(value, here)
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                found += _unused(item, (*here, index)) if isinstance(item, BaseModel) else []
-    return found
+        value, here = getattr(model, name), (*path, field.alias or name)
+        yield here, field
+        for index, item in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(item, BaseModel):
+                yield from _set_fields(item, (*here, index) if isinstance(value, list) else here)

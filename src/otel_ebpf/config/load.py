@@ -1,10 +1,20 @@
 """Where settings come from: a file if there is one, else the environment. Flags are the command's to add."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from otel_ebpf.config.environment import from_environment
+from otel_ebpf.config.environment import read_environment
+from otel_ebpf.config.origin import Origin
 from otel_ebpf.config.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and who decided on those that are not as by default."""
+
+    settings: Settings
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
 def config_path(flag: str | None, variables: Mapping[str, str]) -> Path | None:
@@ -18,9 +28,14 @@ def load(path: Path | None, variables: Mapping[str, str]) -> Settings:
 
     Raises ConfigError.
     """
+    return load_with_origins(path, variables).settings
+
+
+def load_with_origins(path: Path | None, variables: Mapping[str, str]) -> Loaded:
+    """The same, with the origin of each value."""
     if path is None:
-        return from_environment(variables)
+        return Loaded(*read_environment(variables))
     # pydantic and PyYAML cost 9 MB and 100 ms: only who has a file pays for them.
     from otel_ebpf.config.file import load_file  # noqa: PLC0415
 
-    return load_file(path, variables)
+    return Loaded(*load_file(path, variables))

@@ -1,29 +1,31 @@
 """The declarative file as pydantic models: the OpenTelemetry format 1.x as far as it means something here, and ours.
 
 Source: open-telemetry/opentelemetry-configuration, schema/*.yaml. A key of the standard that has no meaning here
-(yet) is an `Unused` field: valid, and named in a warning. Any other key is an error.
+is an `Unused` field: valid, and named in a warning. One that says where data goes and can't be honoured is `Absent`:
+an error, as is any other key. The JSON schema is made of these models, too.
 """
 
-import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from otel_ebpf.config import values
-from otel_ebpf.config.settings import LEAST_QUEUE_BYTES, Compression, GrpcCompression
+from otel_ebpf.config.model import Model, as_list
+from otel_ebpf.config.ours import model
+from otel_ebpf.config.settings import Compression, GrpcCompression
 from otel_ebpf.model import PortRange
 
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A key of the standard that would change what leaves the agent, and that it can't honour: an error."""
+
+    advice: str
+
+
 Unused = Annotated[Any, "unused"]
-
-
-class Model(BaseModel):
-    """Strict: "10" is no number, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
-
-
-def _as_list(value: object) -> object:
-    return value if isinstance(value, list) else [value]
 
 
 def _ports(value: object) -> object:
@@ -35,37 +37,29 @@ def _ports(value: object) -> object:
     return ranges
 
 
-def _ring_size(value: int) -> int:
-    if value & (value - 1) or value < 4096:
-        raise ValueError(f"{value} is not a power of two from 4096 (a page) upwards, such as 8388608")
-    return value
+def _one_or_list(*types: str) -> WithJsonSchema:
+    one: Mapping[str, Any] = {"type": list(types) if len(types) > 1 else types[0]}
+    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": one}]})
 
 
 Text = Annotated[str, Field(min_length=1)]
-Globs = Annotated[list[Text], BeforeValidator(_as_list)]
+Globs = Annotated[list[Text], BeforeValidator(as_list), _one_or_list("string")]
+Ports = Annotated[list[PortRange], BeforeValidator(_ports), _one_or_list("integer", "string")]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Endpoint = Annotated[str, AfterValidator(values.parse_endpoint)]
-
-
-def _listen(value: str) -> str:
-    values.parse_listen(value)
-    return value
-
-
-Listen = Annotated[str, AfterValidator(_listen)]
 
 
 # ---- ours: distribution.otel_ebpf ----
 
 
 class RuleModel(Model):
-    executable: Globs = []
-    port: Annotated[list[PortRange], BeforeValidator(_ports)] = []
-    pid: Annotated[list[Positive], BeforeValidator(_as_list)] = []
-    cgroup: Globs = []
-    service: Globs = []
-    namespace: Globs = []
+    executable: Globs = Field(default_factory=list)
+    port: Ports = Field(default_factory=list)
+    pid: Annotated[list[Positive], BeforeValidator(as_list), _one_or_list("integer")] = Field(default_factory=list)
+    cgroup: Globs = Field(default_factory=list)
+    service: Globs = Field(default_factory=list)
+    namespace: Globs = Field(default_factory=list)
 
 
 class SelectionModel(Model):
@@ -73,66 +67,15 @@ class SelectionModel(Model):
     exclude: list[RuleModel] | None = None
 
 
-class HttpModel(Model):
-    routes: Literal["infer", "unset"] = "infer"
-    max_routes_per_service: Positive = 200
+if TYPE_CHECKING:
 
+    class OurModel(Model):
+        """What is read by hand of it; `ours` makes and reads the rest."""
 
-class CaptureModel(Model):
-    tls: bool = True
-    ring_bytes: Annotated[int, AfterValidator(_ring_size)] = 4 << 20
-    span_queue_bytes: Positive = 16 << 20
+        selection: SelectionModel | None = None
 
-
-class QueueModel(Model):
-    directory: str | None = None
-    max_bytes: Annotated[int, Field(ge=LEAST_QUEUE_BYTES)] = 256 << 20
-    max_age_seconds: Positive = 86400
-
-
-class OutputModel(Model):
-    lines: bool | None = None
-    format: Literal["text", "json"] = "text"
-    stats: bool = False
-
-
-def _prefix(value: str) -> str:
-    name, slash, rest = value.partition("/")
-    if not slash or rest or not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name):
-        raise ValueError(f"{value!r} is not a domain with a slash behind it, such as otel-ebpf.io/")
-    return value
-
-
-class KubernetesModel(Model):
-    enabled: bool | Literal["auto"] = "auto"
-    node_name: str | None = None
-    cluster_name: str | None = None
-    kubeconfig: str | None = None
-    annotation_prefix: Annotated[str, AfterValidator(_prefix)] = "otel-ebpf.io/"
-
-
-class HealthModel(Model):
-    endpoint: Listen | None = None
-    profile_endpoint: Listen | None = None
-
-
-class ExportersModel(Model):
-    traces: list[Text] = []
-    metrics: list[Text] = []
-
-
-class OurModel(Model):
-    selection: SelectionModel | None = None
-    spans_per_second: Count = 1000
-    max_series_per_process: Positive = 2000
-    command_args: bool = False
-    http: HttpModel | None = None
-    capture: CaptureModel | None = None
-    queue: QueueModel | None = None
-    output: OutputModel | None = None
-    kubernetes: KubernetesModel | None = None
-    health: HealthModel | None = None
-    exporters: ExportersModel | None = None
+else:
+    OurModel = model({"selection": SelectionModel})
 
 
 class DistributionModel(BaseModel):
@@ -207,14 +150,22 @@ class OtlpGrpcMetricModel(OtlpGrpcModel, MetricPreferences):
     pass
 
 
+_TO_LINES = Absent("distribution.otel_ebpf.output shows requests on standard output, as text or as JSON")
+_TO_FILE = Absent("the Collector's file exporter writes what it gets by otlp_http")
+
+
 class SpanExporterModel(Model):
     otlp_http: OtlpHttpModel | None = None
     otlp_grpc: OtlpGrpcModel | None = None
+    otlp_file: Annotated[Any, _TO_FILE] = Field(default=None, alias="otlp_file/development")
+    console: Annotated[Any, _TO_LINES] = None
 
 
 class MetricExporterModel(Model):
     otlp_http: OtlpHttpMetricModel | None = None
     otlp_grpc: OtlpGrpcMetricModel | None = None
+    otlp_file: Annotated[Any, _TO_FILE] = Field(default=None, alias="otlp_file/development")
+    console: Annotated[Any, _TO_LINES] = None
 
 
 class BatchModel(Model):
@@ -227,24 +178,43 @@ class BatchModel(Model):
 
 class SpanProcessorModel(Model):
     batch: BatchModel | None = None
+    simple: Annotated[Any, Absent("batch is there; with schedule_delay: 0 no span waits for others")] = None
 
 
 class RatioModel(Model):
     ratio: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
+_OTHER_SAMPLERS = Absent("always_on, always_off, trace_id_ratio_based and parent_based are there")
+
+
 class RootSamplerModel(Model):
     always_on: dict[str, Any] | None = None
     always_off: dict[str, Any] | None = None
     trace_id_ratio_based: RatioModel | None = None
+    always_record: Annotated[Any, _OTHER_SAMPLERS] = None
+    composite: Annotated[Any, _OTHER_SAMPLERS] = Field(default=None, alias="composite/development")
+    jaeger_remote: Annotated[Any, _OTHER_SAMPLERS] = Field(default=None, alias="jaeger_remote/development")
+    probability: Annotated[Any, _OTHER_SAMPLERS] = Field(default=None, alias="probability/development")
+
+
+def _only(sampler: str) -> BeforeValidator:
+    """What a parent said is followed, as by default: nothing else is there."""
+
+    def check(value: object) -> object:
+        if value is not None and not (isinstance(value, dict) and list(value) == [sampler]):
+            raise ValueError(f"only {sampler} is there, as by default")
+        return value
+
+    return BeforeValidator(check)
 
 
 class ParentBasedModel(Model):
     root: RootSamplerModel | None = None
-    remote_parent_sampled: Unused = None
-    remote_parent_not_sampled: Unused = None
-    local_parent_sampled: Unused = None
-    local_parent_not_sampled: Unused = None
+    remote_parent_sampled: Annotated[Any, _only("always_on")] = None
+    remote_parent_not_sampled: Annotated[Any, _only("always_off")] = None
+    local_parent_sampled: Annotated[Any, _only("always_on")] = None
+    local_parent_not_sampled: Annotated[Any, _only("always_off")] = None
 
 
 class SamplerModel(RootSamplerModel):
@@ -270,6 +240,7 @@ class PeriodicModel(Model):
 
 class ReaderModel(Model):
     periodic: PeriodicModel | None = None
+    pull: Annotated[Any, Absent("periodic is there; a Collector can offer Prometheus what it gets by OTLP")] = None
 
 
 class MeterProviderModel(Model):

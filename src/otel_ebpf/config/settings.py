@@ -22,6 +22,9 @@ Protocol = Literal["http/protobuf", "http/json", "grpc"]
 # A request may have some two megabytes.
 LEAST_QUEUE_BYTES: Final = 1 << 20
 
+# What is shown of secrets.
+MASK: Final = "REDACTED"
+
 # OpenTelemetry's operator annotates pods so; here it is another name of <prefix>enabled.
 INJECT_ANNOTATION: Final = "instrumentation.opentelemetry.io/inject-ebpf"
 
@@ -49,6 +52,14 @@ class Selection:
     exclude: tuple[Rule, ...] = ()
 
 
+def mask_url(url: str) -> str:
+    """The same URL without its credentials and its query's values: which of these are secrets its owner knows."""
+    parts = urlsplit(url)
+    credentials, at, host = parts.netloc.rpartition("@")
+    query = "&".join(f"{pair.partition('=')[0]}={MASK}" for pair in parts.query.split("&") if pair)
+    return parts._replace(netloc=f"{MASK}{at}{host}" if credentials else host, query=query).geturl()
+
+
 @dataclass(frozen=True, slots=True)
 class OtlpTarget:
     """Where one signal goes over OTLP. `url` is complete, path included; gRPC's has none. Its scheme says if by TLS."""
@@ -69,9 +80,8 @@ class OtlpTarget:
 
     @property
     def shown_url(self) -> str:
-        """The URL for people: without a password that may stand in it."""
-        parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        """The URL for people: without the secrets that may stand in it."""
+        return mask_url(self.url)
 
     @property
     def credentials(self) -> str:
@@ -143,6 +153,23 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """What leaves the node less, or more, than by default: globs of names.
+
+    A list of what is kept, if it is not empty, keeps nothing else. Headers are HTTP's, of which none is captured unless
+    it is asked for; those known to hold secrets are masked unless they are in `clear_headers`.
+    """
+
+    drop_attributes: tuple[str, ...] = ()
+    keep_attributes: tuple[str, ...] = ()
+    redact_parameters: tuple[str, ...] = ()
+    keep_parameters: tuple[str, ...] = ()
+    request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
+    clear_headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """What standard output gets. `lines` None: only if nothing goes to a backend."""
 
@@ -153,10 +180,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Where the agent is asked whether it is well, and where it profiles itself; None: nowhere."""
+    """Where the agent is asked whether it is well, and where it profiles itself, as `values.parse_listen` reads it.
 
-    listen: tuple[str, int] | None = None
-    profile_listen: tuple[str, int] | None = None
+    "": nowhere.
+    """
+
+    endpoint: str = ""
+    profile_endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +213,7 @@ class Settings:
     queue: Queue = field(default_factory=Queue)
     http: Http = field(default_factory=Http)
     capture: Capture = field(default_factory=Capture)
+    privacy: Privacy = field(default_factory=Privacy)
     output: Output = field(default_factory=Output)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
     health: Health = field(default_factory=Health)

@@ -34,3 +34,8 @@ def substitute(text: str, variables: Mapping[str, str]) -> str:
         return variables.get(match["name"], "") or match["default"] or ""
 
     return _REFERENCE.sub(replacement, text)
+
+
+def references(text: str) -> tuple[str, ...]:
+    """Names of the variables that `text` refers to."""
+    return tuple(match["name"] for match in _REFERENCE.finditer(text) if match["name"])

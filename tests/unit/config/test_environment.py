@@ -221,7 +221,8 @@ def test_what_means_nothing_here_is_told_of_by_name_only(caplog: pytest.LogCaptu
         }
     )
     assert [record.getMessage() for record in caplog.records] == [
-        "set, but without a meaning here: OTEL_BSP_MAX_QUEUE_SIZE, OTEL_TRACES_EXPORTERS"
+        "OTEL_BSP_MAX_QUEUE_SIZE is set, but has no meaning here",
+        "OTEL_TRACES_EXPORTERS is set, but has no meaning here; did you mean OTEL_TRACES_EXPORTER?",
     ]
 
 

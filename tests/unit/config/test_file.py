@@ -108,6 +108,10 @@ distribution:
         ("parent_based: {root: {trace_id_ratio_based: {ratio: 0}}}", ("parentbased_traceidratio", 0.0)),
         ("parent_based: {root: {always_off: }}", ("parentbased_always_off", 1.0)),
         ("parent_based:", ("parentbased_always_on", 1.0)),
+        (
+            "parent_based: {remote_parent_sampled: {always_on: }, local_parent_not_sampled: {always_off: {}}}",
+            ("parentbased_always_on", 1.0),
+        ),
     ],
 )
 def test_samplers(tmp_path: Path, sampler: str, expected: tuple[str, float]) -> None:
@@ -252,6 +256,10 @@ OURS = 'file_format: "1.0"\ndistribution:\n  otel_ebpf:\n'
         ('file_format: "1.0"\nlog_level: loud\n', "config.yaml:2: log_level: 'loud' is none of trace, debug"),
         ('file_format: "1.0"\nresource: &a {attributes: [*a]}\n', "config.yaml:2: an alias that contains itself"),
         ('file_format: "1.0"\nlog_level: ${1X}\n', "config.yaml:2: ${1X} is not a reference such as ${VAR}"),
+        (
+            'file_format: "1.0"\ntracer_provider: {sampler: {parent_based: {remote_parent_sampled: {always_off: }}}}\n',
+            "sampler.parent_based.remote_parent_sampled: only always_on is there, as by default",
+        ),
         (
             'file_format: "1.0"\ntracer_provider: {sampler: {always_on: , always_off: }}\n',
             "config.yaml:2: tracer_provider.sampler: one sampler, not several",

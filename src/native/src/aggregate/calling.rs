@@ -165,8 +165,11 @@ impl Aggregator {
                 return;
             }
             let times = (start_unix_ns, duration_ns);
-            self.lines
-                .push_back(line(conn, said, besides, times, context));
+            let mut line = line(conn, said, besides, times, context);
+            if let Some(policy) = &self.spans.policy {
+                policy.lay_over_line(&mut line);
+            }
+            self.lines.push_back(line);
         }
     }
 }

@@ -14,6 +14,7 @@ use super::target::Target;
 use super::Settings;
 use crate::exchange::{Http, Role};
 use crate::otlp::{self, CallOwn, Context, Own, Url, Value};
+use crate::privacy::Policy;
 use crate::redact::is_plain_path;
 use crate::routes::RouteId;
 use crate::sampling::{self, Budget, Ids, Sampler, FLAG_RANDOM, FLAG_SAMPLED};
@@ -46,6 +47,8 @@ pub struct Spans {
     /// Slot of the process whose turn it is to be taken from first.
     next_slot: usize,
     pool: Arc<Pool>,
+    /// What spans may not say.
+    pub policy: Option<Policy>,
 }
 
 impl Spans {
@@ -59,7 +62,15 @@ impl Spans {
             queued_bytes: 0,
             next_slot: 0,
             pool: Arc::default(),
+            policy: None,
         })
+    }
+
+    /// From now on. Err: what is wrong, for people; then all stays as it was.
+    pub fn sample(&mut self, sampler: &str, arg: f64, spans_per_second: u64) -> Result<(), String> {
+        self.sampler = Sampler::new(sampler, arg)?;
+        self.budget.set(spans_per_second);
+        Ok(())
     }
 
     pub fn queued_bytes(&self) -> usize {
@@ -151,7 +162,13 @@ impl Spans {
             + context.trace_state.len()
             + MAX_REST_BYTES;
         let write = |out: &mut Vec<u8>| otlp::append_span(out, [&template, connection], &own);
-        self.enqueue(&mut process.queue, &mut process.counts, longest, write)
+        let headers = if fields.is_rpc() {
+            [&[][..]; 2]
+        } else {
+            [http.request_headers, http.response_headers]
+        };
+        let (queue, counts) = (&mut process.queue, &mut process.counts);
+        self.enqueue(queue, counts, longest, headers, write)
     }
 
     /// The same for a call that is not HTTP's.
@@ -169,7 +186,8 @@ impl Spans {
         let longest = template.len() + connection.len() + MAX_CALL_BYTES;
         let write =
             |out: &mut Vec<u8>| otlp::append_call(out, [&template, connection], own, attributes);
-        self.enqueue(&mut process.queue, &mut process.counts, longest, write)
+        let (queue, counts) = (&mut process.queue, &mut process.counts);
+        self.enqueue(queue, counts, longest, [&[]; 2], write)
     }
 
     #[inline(always)]
@@ -178,10 +196,18 @@ impl Spans {
         queue: &mut SpanQueue,
         counts: &mut Counts,
         longest: usize,
+        headers: [&[u8]; 2],
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let room = self.max_queued_bytes - self.queued_bytes;
-        let added = queue.append(&self.pool, room, longest, write);
+        let policy = self.policy.as_ref();
+        let added = queue.append(&self.pool, room, longest, |out| {
+            let start = out.len();
+            write(out);
+            if let Some(policy) = policy {
+                policy.lay_over(out, start, headers);
+            }
+        });
         if added == 0 {
             counts.drop(Drop::QueueFull);
             return false;

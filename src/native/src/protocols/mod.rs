@@ -6,6 +6,7 @@ pub mod cassandra;
 mod dns;
 mod few;
 mod forwarded;
+pub mod headers;
 pub mod http1;
 pub mod http2;
 pub mod kafka;

@@ -4,6 +4,7 @@
 mod accounts;
 mod calls;
 mod metrics;
+mod privacy;
 mod rpc;
 mod spans;
 mod world;

@@ -11,6 +11,7 @@
 use super::head::{self, Method, Request, Span};
 use super::known::{KnownHeaders, KnownResponse};
 use crate::exchange::{Detail, ErrorKind, Exchange, Http, Product};
+use crate::protocols::headers;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
@@ -32,6 +33,8 @@ pub(super) struct Pending {
     at: usize,
     /// How long its text is.
     len: usize,
+    /// Its text is the whole head.
+    is_whole: bool,
     start_ns: u64,
     request: Request,
     pub body_bytes: u64,
@@ -91,6 +94,8 @@ pub(super) struct Work {
     pub request_start_ns: u64,
     /// A response's head that came in pieces.
     pub response_head: Vec<u8>,
+    /// Header lines of the response under way, if somebody wants them.
+    response_headers: Vec<u8>,
     /// These stay with the box, whose next connection is likely to hear the same.
     pub known_headers: KnownHeaders,
     pub known_response: KnownResponse,
@@ -108,6 +113,7 @@ impl Work {
             + self.text.capacity()
             + self.request_head.capacity()
             + self.response_head.capacity()
+            + self.response_headers.capacity()
             + self.known_headers.heap_bytes()
             + self.known_response.heap_bytes()
     }
@@ -126,6 +132,18 @@ impl Work {
         self.queue.last_mut()
     }
 
+    /// A response's head is whole.
+    #[inline(always)]
+    pub(super) fn keep_response(&mut self, head: &[u8]) {
+        if headers::are_wanted() {
+            self.response_headers.clear();
+            if head.len() <= headers::MOST {
+                self.response_headers
+                    .extend_from_slice(headers::of_head(head));
+            }
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.request_head.is_empty() && self.response_head.is_empty()
     }
@@ -137,7 +155,13 @@ impl Work {
             return false;
         }
         let start = self.text.len();
-        if head.len() <= COPY_WHOLE && request.tracestates < 2 {
+        let whole = if headers::are_wanted() {
+            headers::MOST
+        } else {
+            COPY_WHOLE
+        };
+        let is_whole = head.len() <= whole && request.tracestates < 2;
+        if is_whole {
             self.text.extend_from_slice(head);
         } else {
             self.copy_parts(head, request);
@@ -146,6 +170,7 @@ impl Work {
         self.queue.push(|| Pending {
             at,
             len,
+            is_whole,
             start_ns,
             request: *request,
             body_bytes: 0,
@@ -192,7 +217,7 @@ impl Work {
             .get(start..start + pending.len)
             .unwrap_or_default();
         let request = &pending.request;
-        let plain = Http {
+        let mut plain = Http {
             method: request.method.of(text).unwrap_or_default(),
             target: request.target.of(text).unwrap_or_default(),
             version: request.version,
@@ -204,6 +229,14 @@ impl Work {
             product: outcome.product,
             ..Http::default()
         };
+        if headers::are_wanted() {
+            if pending.is_whole {
+                plain.request_headers = headers::of_head(text);
+            }
+            if outcome.status.is_some() {
+                plain.response_headers = &self.response_headers;
+            }
+        }
         let exchange = |http| Exchange {
             start_ns: pending.start_ns,
             end_ns: outcome.end_ns,

@@ -86,6 +86,9 @@ impl Connection {
                 }
             }
         };
+        if let Some(work) = &mut self.work {
+            work.keep_response(&bytes[..len]);
+        }
         let rest = &bytes[len..];
         let used = self.answer(ts_ns, &response, rest.len(), sink)?;
         ControlFlow::Continue(&rest[used..])
@@ -111,7 +114,10 @@ impl Connection {
                         bytes = &bytes[used..];
                         let mut response = Response::NONE;
                         let parsed = head::response(&work.response_head, &mut response);
-                        work.response_head.clear();
+                        let mut held = std::mem::take(&mut work.response_head);
+                        work.keep_response(&held);
+                        held.clear();
+                        work.response_head = held;
                         let Parsed::Whole(_) = parsed else {
                             return ControlFlow::Break(Verdict::NotMine);
                         };

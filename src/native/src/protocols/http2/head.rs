@@ -1,7 +1,7 @@
 //! What is kept of header fields: RFC 9113, 8.3, and the fields that name a request, its parents and its kind.
 
 use crate::exchange::{Http, Product};
-use crate::protocols::forwarded;
+use crate::protocols::{forwarded, headers};
 
 /// Bytes of a request's fields that are kept together; what does not fit is left out, not cut.
 const MAX_TEXT: usize = 32 << 10;
@@ -35,6 +35,8 @@ pub(super) struct Request {
     /// Parts whose first field has come, one bit each.
     seen: u16,
     traceparents: u8,
+    /// All fields as lines, if somebody wants them.
+    headers: Vec<u8>,
     pub kind: Content,
     /// grpc-timeout.
     pub timeout_ns: Option<u64>,
@@ -99,12 +101,20 @@ impl Request {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.text.capacity()
+        self.text.capacity() + self.headers.capacity()
+    }
+
+    /// Lines of all its fields, if somebody wants them.
+    pub fn headers(&self) -> &[u8] {
+        &self.headers
     }
 
     /// A field of its header block.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
         self.leads |= name.first() == Some(&b':');
+        if headers::are_wanted() {
+            headers::append(&mut self.headers, name, value);
+        }
         match name {
             b":method" => self.keep(Part::Method, value),
             b":path" => self.keep(Part::Target, value),

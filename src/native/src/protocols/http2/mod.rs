@@ -36,6 +36,7 @@ mod stream;
 use crate::exchange::{
     Detail, End, ErrorKind, Exchange, Input, Parser, Side, Sink, Verdict, Which,
 };
+use crate::protocols::headers;
 use frame::{flag, kind, Frame, PREFACE};
 use half::{Block, Half, Place, Step};
 use head::{Request, Response};
@@ -180,7 +181,7 @@ impl Connection {
         let mut upgraded = Self::new();
         let mut stream = Stream::new(upgrade.request, upgrade.start_ns);
         stream.told = true;
-        upgraded.texts = stream.request.heap_bytes();
+        upgraded.texts = stream.heap_bytes();
         upgraded.newest[Side::Request as usize] = 1;
         upgraded.streams.insert(1, stream);
         upgraded
@@ -311,9 +312,24 @@ impl Connection {
             return self.asked(side, block, sink);
         }
         let mut response = Response::default();
-        let whole = self.halves[side as usize].decode(|name, value| response.field(name, value));
+        let mut lines = Vec::new();
+        let whole = self.halves[side as usize].decode(|name, value| {
+            response.field(name, value);
+            if headers::are_wanted() {
+                headers::append(&mut lines, name, value);
+            }
+        });
         response.unknown |= !whole;
-        self.with(block.frame, |stream| stream.answer(response));
+        if self.texts + lines.capacity() > MAX_TEXTS {
+            lines = Vec::new();
+        }
+        let (mut before, mut after) = (0, 0);
+        self.with(block.frame, |stream| {
+            before = stream.heap_bytes();
+            stream.answer(response, lines);
+            after = stream.heap_bytes();
+        });
+        self.texts = self.texts - before + after;
     }
 
     /// A request's fields, or its trailers.
@@ -359,7 +375,7 @@ impl Connection {
 
     fn take(&mut self, stream: u32) -> Option<Stream> {
         let taken = self.streams.remove(&stream)?;
-        self.texts -= taken.request.heap_bytes();
+        self.texts -= taken.heap_bytes();
         if self.streams.is_empty() && self.streams.capacity() > MAX_SPARE_STREAMS {
             self.streams = FxHashMap::default();
         }

@@ -17,6 +17,8 @@ pub(super) struct Stream {
     body_bytes: [u64; 2],
     messages: [Messages; 2],
     response: Response,
+    /// Lines of its head's fields, if somebody wants them.
+    response_headers: Vec<u8>,
     /// Fields came after the response's head.
     trailers: bool,
     /// The sink knows of it.
@@ -32,9 +34,15 @@ impl Stream {
             body_bytes: [0, 0],
             messages: [Messages::default(); 2],
             response: Response::default(),
+            response_headers: Vec::new(),
             trailers: false,
             told: false,
         }
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.request.heap_bytes() + self.response_headers.capacity()
     }
 
     /// It counts as a request in flight: it is none of gRPC, and its fields say so.
@@ -88,11 +96,15 @@ impl Stream {
     }
 
     /// A header block of the response: an informational one, its head, or its trailers.
-    pub fn answer(&mut self, block: Response) {
+    /// `headers`: lines of its fields.
+    pub fn answer(&mut self, block: Response, headers: Vec<u8>) {
         self.trailers |= self.body_bytes[Side::Response as usize] > 0;
         let known = &mut self.response;
         if !(100..200).contains(&block.status) && known.status == 0 {
             known.status = block.status;
+            if block.status != 0 {
+                self.response_headers = headers;
+            }
         }
         if known.kind == Content::Unsaid {
             known.kind = block.kind;
@@ -129,6 +141,8 @@ impl Stream {
             tracestate: request.tracestate(),
             request_body_bytes,
             response_body_bytes,
+            request_headers: request.headers(),
+            response_headers: &self.response_headers,
             grpc: is_grpc.then(|| Grpc {
                 status: self.grpc_status(end_ns, error),
                 request_messages: self.messages[Side::Request as usize].count(),
