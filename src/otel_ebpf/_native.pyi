@@ -20,6 +20,7 @@ __all__ = [
     "Histogram",
     "HttpSeries",
     "Line",
+    "MapCost",
     "NativeError",
     "Process",
     "ProgramStats",
@@ -28,6 +29,7 @@ __all__ = [
     "Spans",
     "__version__",
     "encode_traces",
+    "export_delays",
     "probe_hooks",
 ]
 
@@ -173,6 +175,11 @@ class ProgramStats(NamedTuple):
     run_time_ns: int
     missed: int
 
+class MapCost(NamedTuple):
+    name: str
+    type: str
+    memory_bytes: int
+
 DB_BOUNDS_S: list[float]
 DURATION_BOUNDS_S: list[float]
 SIZE_BOUNDS: list[float]
@@ -186,6 +193,12 @@ def encode_traces(
     """An ExportTraceServiceRequest from (encoded Resource message, SpanBatch.spans) pairs; the spans may be bytes.
 
     It comes in parts, the larger runs of spans as they were given, and with the length of all of them.
+    """
+
+def export_delays(parts: Sequence[Buffer], now_unix_ns: int, bounds_s: Sequence[float]) -> tuple[int, float, list[int]]:
+    """How long the spans of an encoded ExportTraceServiceRequest took since their end: count, seconds in all, buckets.
+
+    `bounds_s` are the buckets' upper bounds, of which there is one bucket more.
     """
 
 @final
@@ -313,6 +326,10 @@ class Session:
         back_pressure, queue_full, ring_full, disabled, lost.
         """
     def program_stats(self) -> list[ProgramStats]: ...
+    def map_costs(self) -> list[MapCost]:
+        """Memory of each BPF map, as the kernel accounts for it (before 6.4 it estimates); empty once closed."""
+    def rounds(self) -> int:
+        """How often the drain thread has gone round: ten times a second at least."""
     def flush(self) -> None:
         """Drains the ring and pairs what is there; in-flight requests stay in flight."""
     def close(self) -> None: ...

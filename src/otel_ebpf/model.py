@@ -252,6 +252,17 @@ class ProgramStats(Protocol):
     def missed(self) -> int: ...
 
 
+class MapCost(Protocol):
+    """Memory of one BPF map, in the kernel."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def memory_bytes(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """Who telemetry is about: attributes, and the same as an encoded OTLP `Resource` message."""

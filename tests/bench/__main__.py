@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench import calls, counting, native, queues
+from tests.bench import calls, counting, native, queues, whole
 from tests.bench.measure import Sample, Watch
 
-SECTIONS = ("native", "calls", "queue", "bpf", "count", "vm")
+SECTIONS = ("native", "calls", "queue", "whole", "bpf", "count", "vm")
 
 
 def main() -> int:
@@ -60,6 +60,11 @@ def main() -> int:
         results["queue"] = asdict(queued) | {"ratio": queued.ratio}
         if not as_json:
             print_queue(queued)
+    if "whole" in sections:
+        way = whole.run(options.seconds, say)
+        results["whole"] = asdict(way) | {"times_cheaper": way.times_cheaper}
+        if not as_json:
+            print_whole(way)
     if "bpf" in sections:
         sample = native.bpf_cost(options.seconds)
         results["bpf"] = asdict(sample)
@@ -176,6 +181,42 @@ def print_queue(found: queues.QueuePairs) -> None:
         [
             ["in memory", span_of(found.memory), span_of(found.memory_us, ".3f"), ""],
             ["on disk", span_of(found.disk), span_of(found.disk_us, ".3f"), f"{found.ratio:.2f}"],
+        ],
+    )
+
+
+def print_whole(way: whole.Whole) -> None:
+    """From the ring to the socket."""
+    table(
+        "Spans from the ring to the socket; the SDK's from start_span to the socket",
+        ["", "spans", "spans/s of a core", "µs of CPU/span", "of a core", "peak RSS MB"],
+        [
+            [
+                name,
+                f"{flow.spans:,}",
+                f"{flow.per_core_second:,.0f}",
+                f"{flow.us_per_span:.2f}",
+                f"{flow.of_a_core:.1%}",
+                f"{flow.peak_rss_bytes / 1e6:.0f}" if flow.peak_rss_bytes else "",
+            ]
+            for name, flow in (
+                ("flat out, client and server", way.flat_out),
+                ("the SDK's BatchSpanProcessor and exporter", way.sdk),
+                ("10,000 a second", way.steady),
+            )
+        ],
+    )
+    urls = way.urls
+    table(
+        "Distinct URLs",
+        ["URLs", "series", "RSS before MB", "after MB"],
+        [
+            [
+                f"{urls.urls:,}",
+                f"{urls.series:,}",
+                f"{urls.rss_before_bytes / 1e6:.0f}",
+                f"{urls.rss_after_bytes / 1e6:.0f}",
+            ]
         ],
     )
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.testbed import cache, toolchains
@@ -38,10 +39,9 @@ class Collector:
         return Telemetry(self.file).refresh()
 
 
-def _build(into: Path) -> None:
+def _build(manifest: Path, into: Path) -> None:
     go = toolchains.recent_go()
     env = toolchains.go_environment(go)
-    manifest = HERE / "manifest.yaml"
     version = re.search(r"version: (\S+)", manifest.read_text())
     assert version, "the manifest names no version"
     builder = f"go.opentelemetry.io/collector/cmd/builder@v{version[1]}"
@@ -57,9 +57,15 @@ def _build(into: Path) -> None:
     (into / "builder").unlink()
 
 
-def program_path() -> Path:
+def program_path(manifest: str = "manifest.yaml", name: str = "otelcol") -> Path:
     """The Collector's executable; built once, which takes a minute or two."""
-    return cache.built("otelcol", [HERE / "manifest.yaml"], toolchains.RECENT_GO, _build) / "otelcol"
+    path = HERE / manifest
+    return cache.built(name, [path], toolchains.RECENT_GO, partial(_build, path)) / "otelcol"
+
+
+def pipeline_path() -> Path:
+    """The executable of a Collector with all parts that deploy/collector's configurations name."""
+    return program_path("pipeline.yaml", "otelcol-pipeline")
 
 
 @contextmanager

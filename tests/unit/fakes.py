@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 
 from otel_ebpf.capture.session import Place
-from otel_ebpf.model import PortRange, ProgramStats
+from otel_ebpf.model import MapCost, PortRange, ProgramStats
 
 
 class Process(NamedTuple):
@@ -155,7 +155,7 @@ class Spans(NamedTuple):
 
 def spans_of(process_key: int, *names: str) -> Spans:
     """Finished spans as the core encodes them."""
-    message = ScopeSpans(spans=[Span(name=name) for name in names])
+    message = ScopeSpans(spans=[Span(name=name, end_time_unix_nano=time.time_ns()) for name in names])
     return Spans(process_key, len(names), message.SerializeToString())
 
 
@@ -181,6 +181,7 @@ class FakeCore:
     strategies: dict[str, tuple[float, float, float, tuple[tuple[str, float], ...]]] = field(default_factory=dict)
     fills: list[float] = field(default_factory=list)
     closed: bool = False
+    drains: bool = True
     hooks: str = "sock_length"
     _taken: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -292,6 +293,12 @@ class FakeCore:
 
     def program_stats(self) -> list[ProgramStats]:
         return []
+
+    def map_costs(self) -> list[MapCost]:
+        return []
+
+    def rounds(self) -> int:
+        return time.monotonic_ns() if self.drains else 0
 
     def flush(self) -> None:
         pass

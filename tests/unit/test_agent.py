@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from tests.unit.backend import Answer, Backend, running_backend, text_attributes
 from tests.unit.fakes import Active, FakeCore, Line, Process, Series, spans_of
 
 from otel_ebpf.agent import Agent, Control
+from otel_ebpf.agent.agent import Pages
 from otel_ebpf.agent.reload import Reload
 from otel_ebpf.capture.session import encode_traces
 from otel_ebpf.config.environment import from_environment
@@ -23,6 +24,7 @@ from otel_ebpf.errors import ConfigError, OutputClosed
 from otel_ebpf.export.output import Output
 from otel_ebpf.export.prometheus.endpoint import Endpoint
 from otel_ebpf.export.queues import Queues
+from otel_ebpf.export.serving import Served
 from otel_ebpf.export.summary import Summary
 from otel_ebpf.export.terminal import TextLines
 
@@ -48,6 +50,7 @@ class Run:
         reload: Reload | None = None,
         queues: Queues | None = None,
         endpoint: Endpoint | None = None,
+        served: Sequence[tuple[Served, Pages]] = (),
     ) -> None:
         self.core = core
         self.control = Control()
@@ -63,6 +66,7 @@ class Run:
             reload=reload,
             queues=queues,
             endpoint=endpoint,
+            served=served,
         )
         self.thread = threading.Thread(target=self._run)
 

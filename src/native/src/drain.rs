@@ -100,6 +100,11 @@ impl Shared {
         std::mem::take(&mut guard.fresh)
     }
 
+    /// How often the drain thread has gone round.
+    pub fn rounds(&self) -> u64 {
+        self.progress().rounds
+    }
+
     /// Blocks until a round that began after this call is over; a few seconds at most.
     pub fn flush(&self) {
         let guard = self.progress();

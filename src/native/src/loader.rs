@@ -12,7 +12,7 @@ use crate::wire::skel::{CaptureProgs, CaptureSkel, CaptureSkelBuilder};
 use crate::wire::{self, finding, found, frame_format, tls_session, verdict};
 use libbpf_rs::btf::types::{Func, Typedef};
 use libbpf_rs::btf::Btf;
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject, ProgramAttachType, ProgramMut};
 use rustc_hash::FxHashSet;
 use std::mem::MaybeUninit;
@@ -322,6 +322,23 @@ impl Programs {
         }
     }
 
+    /// Name, type and memory in bytes of each map, as the kernel accounts for it; until kernel 6.4 an estimate.
+    pub fn map_costs(&mut self) -> Vec<(String, String, u64)> {
+        use std::os::fd::{AsFd, AsRawFd};
+        self.skel
+            .object_mut()
+            .maps()
+            .map(|map| {
+                let of = map.as_fd().as_raw_fd();
+                (
+                    map.name().to_string_lossy().into_owned(),
+                    format!("{:?}", map.map_type()).to_lowercase(),
+                    memlock(of),
+                )
+            })
+            .collect()
+    }
+
     /// Name, hook and file descriptor of each program in use.
     pub fn each(&self) -> Vec<(String, String, i32)> {
         use std::os::fd::{AsFd, AsRawFd};
@@ -337,6 +354,14 @@ impl Programs {
             })
             .collect()
     }
+}
+
+/// What the kernel says a descriptor's map, or program, holds of memory; 0 if it doesn't.
+fn memlock(fd: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    line.and_then(|bytes| bytes.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// As the programs see frames.

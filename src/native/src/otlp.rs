@@ -12,6 +12,7 @@
 //! decode with the official types and compare every field.
 
 mod call;
+mod ends;
 mod request;
 mod wire;
 
@@ -22,6 +23,7 @@ use opentelemetry_proto::tonic::trace::v1::{status::StatusCode, Span as ProtoSpa
 use prost::Message;
 
 pub use call::{append_call, CallOwn, Value};
+pub use ends::{delays, Delays};
 pub use request::{encode_traces, split_spans, Part};
 pub(crate) use wire::append_bytes;
 pub use wire::{append_int, append_string};

@@ -92,6 +92,7 @@ mod shapes {
         ActiveSeries: "process_key method scheme value";
         SpanBatch: "process_key count spans";
         ProgramStats: "name hook run_count run_time_ns missed";
+        MapCost: "name type memory_bytes";
     }
 
     pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -109,8 +110,10 @@ mod shapes {
             })*
         };
     }
-    maker!(process => Process, line => Line, histogram => Histogram, exponential => Exponential, exemplar => Exemplar, http_series => HttpSeries, call_series => CallSeries,
-           active_series => ActiveSeries, span_batch => SpanBatch, program_stats => ProgramStats);
+    maker!(process => Process, line => Line, histogram => Histogram, exponential => Exponential,
+           exemplar => Exemplar, http_series => HttpSeries, call_series => CallSeries,
+           active_series => ActiveSeries, span_batch => SpanBatch, program_stats => ProgramStats,
+           map_cost => MapCost);
 }
 
 fn role(r: Role) -> &'static str {
@@ -572,6 +575,23 @@ impl Session {
             .collect()
     }
 
+    fn map_costs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let each = py.detach(|| {
+            let mut programs = self.programs();
+            programs
+                .as_mut()
+                .map(Programs::map_costs)
+                .unwrap_or_default()
+        });
+        each.into_iter()
+            .map(|(name, kind, bytes)| shapes::map_cost(py, tuple!(py, name, kind, bytes)))
+            .collect()
+    }
+
+    fn rounds(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.shared.rounds())
+    }
+
     fn flush(&self, py: Python<'_>) {
         py.detach(|| self.shared.flush());
     }
@@ -660,5 +680,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Session>()?;
     m.add_function(wrap_pyfunction!(probe_hooks, m)?)?;
     m.add_function(wrap_pyfunction!(spans::encode_traces, m)?)?;
+    m.add_function(wrap_pyfunction!(spans::export_delays, m)?)?;
     Ok(())
 }

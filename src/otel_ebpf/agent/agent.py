@@ -14,31 +14,39 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Final, Literal, Protocol
 
 from otel_ebpf import __version__, semconv
+from otel_ebpf.agent.costs import costs
+from otel_ebpf.agent.health import Health
 from otel_ebpf.agent.kubernetes import Kubernetes
+from otel_ebpf.agent.profile import Profiler
 from otel_ebpf.agent.reload import Reload
 from otel_ebpf.agent.scrapes import Scrapes
 from otel_ebpf.agent.strategies import Strategies
 from otel_ebpf.agent.tls import TlsProbes
 from otel_ebpf.agent.watch import Watch, selects
-from otel_ebpf.capture.session import Core, reconfigure
+from otel_ebpf.capture.session import Core, export_delays, reconfigure
 from otel_ebpf.config.catalogue import value_of
 from otel_ebpf.config.settings import Settings
 from otel_ebpf.enrich.process import Enricher
 from otel_ebpf.errors import OutputError
 from otel_ebpf.export.body import Body
-from otel_ebpf.export.metrics import MetricsEncoder, add_counters
+from otel_ebpf.export.branches import Branches
+from otel_ebpf.export.latency import Latency, Timed
+from otel_ebpf.export.metrics import MetricsEncoder, add_own
 from otel_ebpf.export.otlp import OtlpClient
 from otel_ebpf.export.output import Output
-from otel_ebpf.export.own import Value, own_counters, own_levels
+from otel_ebpf.export.own import Own, SpanQueue, exporter_counters, exporter_levels, own_counters, own_levels
 from otel_ebpf.export.prometheus.endpoint import Endpoint
 from otel_ebpf.export.queued import QueuedSender
 from otel_ebpf.export.queues import Queues
-from otel_ebpf.export.sender import Delivery, Parcel, Sender
+from otel_ebpf.export.sdk import Exporter, Signal
+from otel_ebpf.export.sender import Client, Delivery, Parcel, Sender
+from otel_ebpf.export.serving import Route, Served
 from otel_ebpf.export.summary import Summary, Totals
 from otel_ebpf.export.terminal import Formatter, LineBudget
 from otel_ebpf.export.transport import METRICS, TRACES
@@ -62,6 +70,10 @@ _SERIES_PER_REQUEST: Final = 2000
 _READ_EVERY_S: Final = 10.0
 _END_TRACES_S: Final = 8.0
 _END_METRICS_S: Final = 4.0
+
+
+Pages = Literal["health", "profile"]
+"""What one of the agent's addresses shows."""
 
 
 class EncodeTraces(Protocol):
@@ -123,9 +135,17 @@ class _Traces:
     """Moves spans from the core to their backend."""
 
     def __init__(
-        self, core: Core, watch: Watch, sender: Sender | QueuedSender, settings: Settings, encode: EncodeTraces
+        self,
+        core: Core,
+        watch: Watch,
+        sender: Sender | QueuedSender,
+        settings: Settings,
+        *,
+        encode: EncodeTraces,
+        branches: Branches,
     ) -> None:
         self.sender = sender
+        self.branches = branches
         self._core = core
         self._watch = watch
         self._encode = encode
@@ -179,7 +199,8 @@ class _Traces:
         batches = self._core.take_spans(_SPANS_BYTES)
         if batches:
             pairs = [(self._watch.resource(batch.process_key), batch.spans) for batch in batches]
-            self.sender.submit(Parcel(sum(batch.count for batch in batches), self._encoder(pairs)))
+            parcel = Parcel(sum(batch.count for batch in batches), self._encoder(pairs))
+            self.sender.submit(self.branches.share(parcel))
         return sum(len(batch.spans) for batch in batches)
 
     def _encoder(self, pairs: Sequence[tuple[bytes, Encoded]]) -> Callable[[], Body]:
@@ -195,11 +216,13 @@ class _Metrics:
         watch: Watch,
         sender: Sender | QueuedSender | None,
         settings: Settings,
-        own: bytes,
         *,
+        own: bytes,
+        branches: Branches,
         endpoint: Endpoint | None,
     ) -> None:
         self.sender = sender
+        self.branches = branches
         self.totals = Totals()
         self._core = core
         self._watch = watch
@@ -245,13 +268,14 @@ class _Metrics:
         ended, self._ended = self._ended, []
         for part in _parts(series, calls, active):
             resources = {key: self._watch.resource(key) for key in part.process_keys}
-            self.sender.submit(Parcel(len(part), self._series_encoder(resources, part, ended)))
+            parcel = Parcel(len(part), self._series_encoder(resources, part, ended))
+            self.sender.submit(self.branches.share(parcel))
             ended = []
 
-    def tell(self, accounting: Accounting, spans: Delivery | None, more: Sequence[Value] = ()) -> None:
-        """Queues the agent's own counters; `spans`: the state of their queue, if there are any."""
+    def tell(self, told: Own) -> None:
+        """Queues what the agent says of itself."""
         if self.sender:
-            self.sender.submit(Parcel(1, self._own_encoder(accounting, spans, self.sender.delivery(), more)))
+            self.sender.submit(self.branches.share(Parcel(1, self._own_encoder(told))))
 
     def _series_encoder(self, resources: dict[int, bytes], part: "_Part", ended: Sequence[int]) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
@@ -265,15 +289,12 @@ class _Metrics:
 
         return encode
 
-    def _own_encoder(
-        self, accounting: Accounting, spans: Delivery | None, points: Delivery, more: Sequence[Value]
-    ) -> Callable[[], Body]:
+    def _own_encoder(self, told: Own) -> Callable[[], Body]:
         now_unix_ns = time.time_ns()
 
         def encode() -> Body:
             request = self._encoder.request({}, (), (), now_unix_ns)
-            counters, levels = [*own_counters(accounting, spans, points), *more], own_levels(spans, points)
-            add_counters(request, self._own, counters, self._start_unix_ns, now_unix_ns, levels=levels)
+            add_own(request, self._own, told, self._start_unix_ns, now_unix_ns)
             return Body.of(request.SerializeToString())
 
         return encode
@@ -323,8 +344,13 @@ class Agent:
         queues: Queues | None = None,
         kubernetes: Kubernetes | None = None,
         endpoint: Endpoint | None = None,
+        served: Sequence[tuple[Served, Pages]] = (),
+        exporters: Mapping[Signal, Sequence[Exporter]] = MappingProxyType({}),
     ) -> None:
         self._settings = settings
+        self._exporters = exporters
+        self._served = served
+        self._health = Health(core)
         self._queues = queues
         self._kubernetes = kubernetes
         self._core = core
@@ -338,28 +364,39 @@ class Agent:
         self._tls = TlsProbes(core, selected) if settings.capture.tls else None
         self._watch = Watch(core, enricher, settings.selection, self._tls, kubernetes)
         self._lines = _Lines(core, self._watch, output, format_line) if settings.shows_lines else None
+        self._latency, self._spans_go_to = Latency(export_delays), ""
         self._clients: list[tuple[str, OtlpClient]] = []
         self._traces = self._open_traces(encode_traces)
         is_remote = self._traces is not None and settings.traces.sampler.endswith("jaeger_remote")
         self._strategies = Strategies(settings.traces.sampling.remote, core) if is_remote else None
-        self._metrics = _Metrics(core, self._watch, self._metrics_sender(), settings, own.encoded, endpoint=endpoint)
+        self._metrics = self._open_metrics(own.encoded, endpoint)
         self._tick_s = _TICK_S if self._lines or self._traces else _SLOW_TICK_S
 
     def _open_traces(self, encode: EncodeTraces) -> _Traces | None:
         target, hurry = self._settings.traces.target, threading.Event()
-        if target is None:
+        otlp = self._otlp("traces", OtlpClient(target, TRACES, hurry)) if target else []
+        exporters = [*otlp, *self._exporters.get("traces", ())]
+        if not exporters:
             return None
-        sender = self._sender("traces", "spans", OtlpClient(target, TRACES, hurry), hurry)
-        return _Traces(self._core, self._watch, sender, self._settings, encode)
+        self._spans_go_to = exporters[0].name
+        sender = self._sender("traces", "spans", Timed(exporters[0].client, self._latency), hurry)
+        branches = Branches("traces", "spans", exporters[1:])
+        return _Traces(self._core, self._watch, sender, self._settings, encode=encode, branches=branches)
 
-    def _metrics_sender(self) -> Sender | QueuedSender | None:
+    def _open_metrics(self, own: bytes, endpoint: Endpoint | None) -> _Metrics:
         target, hurry = self._settings.metrics.target, threading.Event()
-        if target is None:
-            return None
-        return self._sender("metrics", "series", OtlpClient(target, METRICS, hurry), hurry)
+        otlp = self._otlp("metrics", OtlpClient(target, METRICS, hurry)) if target else []
+        exporters = [*otlp, *self._exporters.get("metrics", ())]
+        sender = self._sender("metrics", "series", exporters[0].client, hurry) if exporters else None
+        branches = Branches("metrics", "series", exporters[1:])
+        return _Metrics(self._core, self._watch, sender, self._settings, own=own, branches=branches, endpoint=endpoint)
 
-    def _sender(self, signal: str, items: str, client: OtlpClient, hurry: threading.Event) -> Sender | QueuedSender:
+    def _otlp(self, signal: str, client: OtlpClient) -> list[Exporter]:
+        """The client, remembered for when its target changes."""
         self._clients.append((signal, client))
+        return [Exporter("otlp", client)]
+
+    def _sender(self, signal: str, items: str, client: Client, hurry: threading.Event) -> Sender | QueuedSender:
         queue = self._queues.get(signal) if self._queues else None
         return QueuedSender(items, client, hurry, queue) if queue else Sender(items, client, hurry)
 
@@ -369,6 +406,7 @@ class Agent:
             broken: OutputError | None = None
             if self._kubernetes:
                 self._kubernetes.start()
+            self._serve()
             try:
                 while not control.stop and time.monotonic() < control.end_at_s:
                     self._tick(control)
@@ -376,6 +414,8 @@ class Agent:
                 broken = error
             summary = self._finish()
         finally:
+            for server, _ in self._served:
+                server.close()
             if self._kubernetes:
                 self._kubernetes.close()
             if self._tls:
@@ -387,12 +427,18 @@ class Agent:
             raise broken
         return summary
 
+    def _serve(self) -> None:
+        pages: dict[Pages, Mapping[str, Route]] = {"health": self._health.routes(), "profile": Profiler().routes()}
+        for server, which in self._served:
+            server.start(pages[which])
+
     def _tick(self, control: Control) -> None:
         began_s = time.monotonic()
         if self._reload and (control.reload or self._reload.changed()):
             control.reload = False  # before: whoever asks meanwhile asks for more
             self._settings = self._reload.read(self._settings, self._set)
         self._take_all()
+        self._health.ticked(self._kubernetes.waits_for if self._kubernetes else "")
         self._output.check()
         # What a new process does is captured and held until its verdict: the sooner the better.
         while (left_s := began_s + self._tick_s - time.monotonic()) > 0 and self._core.wait(left_s):
@@ -411,9 +457,9 @@ class Agent:
             self._traces.move(spans, spans_bytes)
         if self._metrics.due():
             self._metrics.read()
-            self._metrics.tell(*self._accounting(self._core.counters()), self._more_counters())
+            self._metrics.tell(self._own())
         if self._metrics.scrapes:
-            self._metrics.scrapes.answer(self._own_values)
+            self._metrics.scrapes.answer(self._own)
         for key in self._core.take_exits():
             self._metrics.ended(key)
             self._watch.ended(key, now_s)
@@ -436,6 +482,7 @@ class Agent:
     def _finish(self) -> Summary:
         """Takes what is left, detaches, then sees it off: nothing stays attached while a slow backend is waited for."""
         duration_s = time.monotonic() - self._started_s
+        self._health.ending()
         core, traces, metrics = self._core, self._traces, self._metrics
         core.flush()
         self._watch.meet()
@@ -448,14 +495,17 @@ class Agent:
         metrics.read()
         counters = core.counters()
         programs = core.program_stats() if self._settings.output.stats else None
+        cost = costs(core)
         core.close()
 
         if traces:
             traces.sender.close(_END_TRACES_S)
+            traces.branches.close(_END_TRACES_S)
         accounting, delivery = self._accounting(counters, ended=True)
-        metrics.tell(accounting, delivery, self._more_counters())
+        metrics.tell(self._told(cost, counters, accounting, delivery))
         if metrics.sender:
             metrics.sender.close(_END_METRICS_S)
+            metrics.branches.close(_END_METRICS_S)
         if self._queues:
             self._queues.close()
         return Summary(
@@ -468,17 +518,33 @@ class Agent:
             series=metrics.sender.delivery() if metrics.sender else None,
         )
 
-    def _own_values(self) -> tuple[Sequence[Value], Sequence[Value]]:
-        """The agent's own counters and levels."""
-        accounting, spans = self._accounting(self._core.counters())
-        points = self._metrics.sender.delivery() if self._metrics.sender else Delivery()
-        return (
-            (*own_counters(accounting, spans, points), *self._more_counters()),
-            tuple(own_levels(spans, points)),
-        )
+    def _own(self) -> Own:
+        """What the agent says of itself now."""
+        counters = self._core.counters()
+        return self._told(costs(self._core), counters, *self._accounting(counters))
 
-    def _more_counters(self) -> Sequence[Value]:
-        return [value for source in (self._kubernetes, self._reload) if source for value in source.counters()]
+    def _told(self, cost: Own, counters: dict[str, int], accounting: Accounting, spans: Delivery | None) -> Own:
+        """What the agent says of itself. `cost`: taken before the core was closed."""
+        points = self._metrics.sender.delivery() if self._metrics.sender else Delivery()
+        sources = (self._metrics.branches, self._kubernetes, self._reload)
+        more = [value for source in sources if source for value in source.counters()]
+        books = Own(
+            (*own_counters(accounting, spans, points), *cost.counters, *more),
+            (*own_levels(spans, points), *cost.levels),
+        )
+        if spans is None or self._traces is None:
+            return books
+        in_memory = SpanQueue(counters.get("spans.queued_bytes", 0), self._settings.traces.queue_bytes)
+        queue = SpanQueue(spans.kept_bytes, self._settings.queue.max_bytes) if spans.on_disk else in_memory
+        return Own(
+            (
+                *books.counters,
+                *exporter_counters(accounting, self._spans_go_to),
+                *self._traces.branches.counters(),
+            ),
+            (*books.levels, *exporter_levels(queue, self._spans_go_to)),
+            (self._latency.read(),),
+        )
 
     def _accounting(self, counters: dict[str, int], *, ended: bool = False) -> tuple[Accounting, Delivery | None]:
         """The core's books and the sender's, put together; and the sender's alone."""

@@ -70,6 +70,12 @@ class Kubernetes:
         for follower in self._followers:
             follower.start()
 
+    @property
+    def waits_for(self) -> str:
+        """What the API server has not told of yet, "" once it has."""
+        missing = [follower.name for follower in self._followers if not follower.lists]
+        return f"the API server to tell of {' and '.join(missing)}" if missing else ""
+
     def close(self) -> None:
         """What is known stays."""
         for follower in self._followers:

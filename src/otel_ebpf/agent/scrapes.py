@@ -6,12 +6,12 @@ for some minutes more, for each Prometheus that comes by, as in the Collector's 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ebpf.agent.watch import Watch
 from otel_ebpf.capture.session import Core
-from otel_ebpf.export.own import Value
+from otel_ebpf.export.own import Own
 from otel_ebpf.export.prometheus.endpoint import Endpoint
 from otel_ebpf.export.prometheus.reading import Reading
 from otel_ebpf.model import CallSeries, HttpSeries
@@ -56,8 +56,8 @@ class Scrapes:
             self._ended_series += len(one)
             self._expire()
 
-    def answer(self, own_values: Callable[[], tuple[Sequence[Value], Sequence[Value]]]) -> None:
-        """Gives who waits for it a reading; `own_values`: the agent's counters and levels."""
+    def answer(self, own: Callable[[], Own]) -> None:
+        """Gives who waits for it a reading; `own`: what the agent says of itself."""
         if not self._endpoint.is_wanted:
             return
         self._expire()
@@ -73,7 +73,7 @@ class Scrapes:
             resources[key] = ended.resource
             series += ended.series
             calls += ended.calls
-        counters, levels = own_values()
+        told = own()
         self._endpoint.give(
             Reading(
                 time.time_ns(),
@@ -83,8 +83,7 @@ class Scrapes:
                 series,
                 calls,
                 active,
-                counters,
-                (*levels, (OMITTED, {}, omitted)),
+                replace(told, levels=(*told.levels, (OMITTED, {}, omitted))),
             )
         )
 

@@ -15,6 +15,7 @@ from otel_ebpf.model import (
     CallSeries,
     HttpSeries,
     Line,
+    MapCost,
     PortRange,
     Process,
     ProgramStats,
@@ -22,6 +23,7 @@ from otel_ebpf.model import (
 )
 
 encode_traces = _native.encode_traces
+export_delays = _native.export_delays
 NativeError = _native.NativeError
 
 Place = Literal["enter", "exit", "free"]
@@ -90,6 +92,8 @@ class Core(Protocol):
     def backlog(self) -> tuple[int, int, int]: ...
     def counters(self) -> dict[str, int]: ...
     def program_stats(self) -> Sequence[ProgramStats]: ...
+    def map_costs(self) -> Sequence[MapCost]: ...
+    def rounds(self) -> int: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
 
@@ -107,7 +111,7 @@ def open_session(
     try:
         session: Core = _native.Session(
             ring_bytes=settings.capture.ring_bytes,
-            spans=traces.target is not None,
+            spans=traces.leave,
             spans_per_second=traces.spans_per_second,
             span_queue_bytes=traces.queue_bytes,
             lines=lines,

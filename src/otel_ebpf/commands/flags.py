@@ -72,6 +72,7 @@ def load_all(options: Mapping[str, Any], variables: Mapping[str, str]) -> Loaded
             by_flag(f"selection.{kind}", getattr(selection, kind), ", ".join(flags))
     if options["metrics_only"]:
         by_flag("traces.target", None, "--metrics-only")
+        by_flag("traces.exporters", (), "--metrics-only")
     if options["spans_per_second"] is not None:
         by_flag("traces.spans_per_second", options["spans_per_second"], "--spans-per-second")
     form, lines = options["form"], options["lines"]

@@ -13,16 +13,21 @@ from rich.color import ColorSystem
 from rich.console import Console
 
 from otel_ebpf.agent import Agent, Control
+from otel_ebpf.agent.agent import Pages
 from otel_ebpf.agent.kubernetes import Kubernetes, access
 from otel_ebpf.agent.reload import Reload
 from otel_ebpf.capture.session import encode_traces, open_session
 from otel_ebpf.commands.flags import load_all, log_to_stderr, selecting
+from otel_ebpf.config import values
 from otel_ebpf.config.load import config_path
-from otel_ebpf.config.settings import Settings
+from otel_ebpf.config.settings import Health, Settings
 from otel_ebpf.discover.selection import only_ports
 from otel_ebpf.export.output import Output
 from otel_ebpf.export.prometheus.endpoint import Endpoint
 from otel_ebpf.export.queues import Queues
+from otel_ebpf.export.sdk import Exporter, Signal
+from otel_ebpf.export.sdk import load as load_exporters
+from otel_ebpf.export.serving import Served
 from otel_ebpf.export.terminal import Formatter, TextLines, json_line
 
 log = logging.getLogger("otel_ebpf")
@@ -86,6 +91,8 @@ def command(**options: Any) -> None:
       OTEL_METRICS_EXPORTER=prometheus: they are fetched from http://localhost:9464/metrics
       OTEL_RESOURCE_ATTRIBUTES go on everything sent; OTEL_SERVICE_NAME is the agent's own name. Services
       are named by their own OTEL_SERVICE_NAME, else by their program.
+      OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER: otlp, none, or any exporter of the SDK that is installed, as a list
+      OTEL_EBPF_HEALTH_ENDPOINT (:13133, say) has /livez and /readyz, OTEL_EBPF_PROFILE_ENDPOINT the agent's own profile
       OTEL_EBPF_QUEUE_DIRECTORY keeps what waits for the backend on disk, within OTEL_EBPF_QUEUE_MAX_BYTES
       and OTEL_EBPF_QUEUE_MAX_AGE_SECONDS: an outage, a restart or a kill then loses nothing of it.
     Samplers: always_on, always_off, traceidratio, jaeger_remote, each also with parentbased_ before it. Spans say
@@ -117,10 +124,15 @@ def _run(settings: Settings, duration_s: float | None, reload: Reload | None) ->
     traces = settings.traces
     # Whose a request is has to be known before it is decided on.
     by_service = traces.sampling.rules or traces.sampling.spans_per_second_per_service or "remote" in traces.sampler
-    signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.target]
-    # Before anything is attached: what is wrong with it refuses to start.
+    signals = [name for name, one in (("traces", settings.traces), ("metrics", settings.metrics)) if one.leave]
+    # Before anything is attached: what is wrong with these refuses to start.
+    exporters: dict[Signal, tuple[Exporter, ...]] = {
+        "traces": load_exporters("traces", settings.traces.exporters),
+        "metrics": load_exporters("metrics", settings.metrics.exporters),
+    }
     queues = Queues(settings.queue, signals) if settings.queue.directory and signals else None
     endpoint = Endpoint(settings.metrics.prometheus) if settings.metrics.prometheus else None
+    served = _listening(settings.health)
     core = open_session(settings, lines=settings.shows_lines, ports=ports, await_verdict=rules or bool(by_service))
     output = Output(1)
     log.info("%s", _announcement(settings, core.hooks, cluster.node if cluster else ""))
@@ -136,10 +148,18 @@ def _run(settings: Settings, duration_s: float | None, reload: Reload | None) ->
         queues=queues,
         kubernetes=kubernetes,
         endpoint=endpoint,
+        served=served,
+        exporters=exporters,
     )
     summary = agent.run(control)
     output.write(summary.as_json() if as_json else summary.as_text(colours=colours is not None, width=width))
     output.close()
+
+
+def _listening(health: Health) -> list[tuple[Served, Pages]]:
+    """Servers that answer once the agent starts them."""
+    wanted: list[tuple[Pages, str]] = [("health", health.endpoint), ("profile", health.profile_endpoint)]
+    return [(Served(pages, values.parse_listen(address)), pages) for pages, address in wanted if address]
 
 
 def _terminal() -> tuple[ColorSystem | None, int]:
@@ -156,6 +176,10 @@ def _announcement(settings: Settings, hooks: str, node: str) -> str:
         f"{name} to {target.shown_url}"
         for name, target in (("spans", settings.traces.target), ("metrics", settings.metrics.target))
         if target
+    ] + [
+        f"{name} to {exporter}"
+        for name, exporters in (("spans", settings.traces.exporters), ("metrics", settings.metrics.exporters))
+        for exporter in exporters
     ]
     if prometheus := settings.metrics.prometheus:
         targets.append(f"metrics at http://{prometheus.host}:{prometheus.port}/metrics")

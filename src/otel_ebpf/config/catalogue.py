@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final, get_args
 
+from otel_ebpf.config import values
 from otel_ebpf.config.kinds import Choice, Flag, Kind, Number, Other, Text, Words
 from otel_ebpf.config.settings import (
     LEAST_QUEUE_BYTES,
@@ -70,6 +71,12 @@ def ring_size(value: int) -> int:
     if value & (value - 1) or value < 4096:
         raise ValueError(f"{value} is not a power of two from 4096 (a page) upwards, such as 8388608")
     return value
+
+
+def listen_address(text: str) -> str:
+    """Raises ValueError unless it can be listened on."""
+    values.parse_listen(text)
+    return text
 
 
 def annotation_prefix(text: str) -> str:
@@ -349,6 +356,25 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     ours("capture.tls", Flag(), "See what is inside TLS, through probes on the libraries that are used."),
     ours("capture.ring_bytes", Number(check=ring_size), "Memory shared with the kernel; a power of two."),
+    ours(
+        "traces.exporters",
+        Words(),
+        "The SDK's exporters for spans, by name, beside OTLP. Without a file OTEL_TRACES_EXPORTER names them.",
+        key="exporters.traces",
+    ),
+    ours(
+        "metrics.exporters",
+        Words(),
+        "The SDK's exporters for metrics, by name, beside OTLP. Without a file OTEL_METRICS_EXPORTER names them.",
+        key="exporters.metrics",
+    ),
+    ours("health.endpoint", Text(listen_address), "Where /livez and /readyz are answered; without it, nowhere."),
+    ours(
+        "health.profile_endpoint",
+        Text(listen_address),
+        "Where the agent profiles itself; without it, nowhere.",
+        env="OTEL_EBPF_PROFILE_ENDPOINT",
+    ),
     ours("queue.directory", Text(), "What waits for a backend is kept here; without it, in memory."),
     ours("queue.max_bytes", Number(LEAST_QUEUE_BYTES), "Of each signal; at this bound the oldest is dropped."),
     ours("queue.max_age_s", Number(1), "s; what waits for longer is dropped.", key="queue.max_age_seconds"),

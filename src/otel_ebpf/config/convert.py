@@ -43,7 +43,14 @@ def to_settings(file: schema.FileModel) -> Settings:
         resource=_resource(file.resource),
         log_level=_LOG_LEVELS[level],
     )
-    return ours.apply(settings, said)
+    settings = ours.apply(settings, said)
+    if not file.disabled:
+        return settings
+    return replace(
+        settings,
+        traces=replace(settings.traces, exporters=()),
+        metrics=replace(settings.metrics, exporters=()),
+    )
 
 
 def _selection(model: schema.SelectionModel | None) -> Selection:

@@ -8,7 +8,7 @@ endpoint, a protocol we do not speak) refuses to start instead: ConfigError.
 import difflib
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, TypeVar, cast, get_args
 
 from otel_ebpf.config import obi, values
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 Name = TypeVar("Name", bound=str)
 Value = TypeVar("Value")
 # Read in other places, or for other programs that share the environment: not worth a word.
-_ELSEWHERE: Final = (
+_ELSEWHERE: Final[tuple[str, ...]] = (
     "OTEL_CONFIG_FILE",
     "OTEL_EXPORTER_OTLP_",
     "OTEL_EXPORTER_PROMETHEUS_",
@@ -61,6 +61,7 @@ class Environment:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self._known = set(_ALWAYS_KNOWN)
+        self._elsewhere = _ELSEWHERE
         self._refused: set[str] = set()
 
     def _refuse(self, name: str, problem: str, shown: str | None = None) -> None:
@@ -106,7 +107,11 @@ class Environment:
         """Names of variables for OpenTelemetry, or OBI's ancestor, that are set and that nobody has asked for."""
         ours = ("OTEL_", "BEYLA_")
         set_ones = (name for name, value in self._variables.items() if name.startswith(ours) and value.strip())
-        return sorted(name for name in set_ones if name not in self._known and not name.startswith(_ELSEWHERE))
+        return sorted(name for name in set_ones if name not in self._known and not name.startswith(self._elsewhere))
+
+    def expect(self, prefix: str) -> None:
+        """Others read variables whose names begin so."""
+        self._elsewhere = (*self._elsewhere, prefix)
 
     def text(self, *names: str) -> str:
         """Value of the first variable that is set, "" if none is."""
@@ -170,6 +175,7 @@ def read_environment(variables: Mapping[str, str]) -> tuple[Settings, dict[str, 
     settings = Settings(
         traces=Traces(
             target=None if off else _target(env, "traces"),
+            exporters=() if off else tuple(_exporters(env, "traces", {"otlp"})),
             sampler=sampler,
             sampler_arg=sampler_arg,
             sampling=Sampling(remote=remote),
@@ -178,6 +184,7 @@ def read_environment(variables: Mapping[str, str]) -> tuple[Settings, dict[str, 
         ),
         metrics=Metrics(
             target=None if off else _target(env, "metrics"),
+            exporters=() if off else tuple(_exporters(env, "metrics", {"otlp", "prometheus"})),
             interval_s=_interval_s(env),
             temporality=env.name(
                 ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",),
@@ -253,7 +260,7 @@ def _log_level(env: Environment) -> LogLevel:
 
 def _prometheus(env: Environment) -> Prometheus | None:
     """Where Prometheus may fetch metrics, if OTEL_METRICS_EXPORTER names it, alone or beside others."""
-    if "prometheus" not in _exporters(env, "METRICS"):
+    if "prometheus" not in _exporters(env, "metrics"):
         return None
     return Prometheus(
         env.text("OTEL_EXPORTER_PROMETHEUS_HOST") or Prometheus().host,
@@ -261,27 +268,24 @@ def _prometheus(env: Environment) -> Prometheus | None:
     )
 
 
-def _exporters(env: Environment, signal: str) -> list[str]:
-    names = env.text(f"OTEL_{signal}_EXPORTER").split(",")
-    return [name.strip() for name in names if name.strip()]
+def _exporters(env: Environment, signal: Literal["traces", "metrics"], leave_out: Collection[str] = ()) -> list[str]:
+    """Names in OTEL_<SIGNAL>_EXPORTER, which is a list; "none" is one that stands alone."""
+    variable = f"OTEL_{signal.upper()}_EXPORTER"
+    names = list(dict.fromkeys(name for part in env.text(variable).split(",") if (name := part.strip())))
+    if "none" in names and len(names) > 1:
+        raise ConfigError(f"{variable}={','.join(names)}: none and something else can't both be")
+    if set(names) - {"none", "otlp"}:
+        # They have variables of their own.
+        env.expect("OTEL_EXPORTER_")
+    return [name for name in names if name not in {*leave_out, *({"none"} if leave_out else ())}]
 
 
 def _target(env: Environment, signal: Literal["traces", "metrics"]) -> OtlpTarget | None:
     """Where a signal goes. Without an endpoint nowhere, unless OTEL_<SIGNAL>_EXPORTER asks for otlp by name."""
     upper = signal.upper()
-    exporters = _exporters(env, upper)
-    if signal == "metrics" and "prometheus" in exporters:
-        exporters.remove("prometheus")
-        if not exporters:
-            return None
-    exporter = ",".join(exporters)
-    if exporter == "none":
+    exporter = _exporters(env, signal)
+    if exporter and "otlp" not in exporter:
         return None
-    if exporter not in {"", "otlp"}:
-        raise ConfigError(
-            f"OTEL_{upper}_EXPORTER={exporter}: only {'prometheus, ' * (signal == 'metrics')}otlp and none are there",
-            "for lines on the terminal leave it unset, or use --lines",
-        )
 
     def names(suffix: str) -> tuple[str, str]:
         return f"OTEL_EXPORTER_OTLP_{upper}_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}"

@@ -128,9 +128,13 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """Spans: made only if there is a `target`. A batch leaves when it is full or `schedule_delay_s` old."""
+    """Spans: made only if there is a `target`, or one of the SDK's `exporters` by name.
+
+    A batch leaves when it is full or `schedule_delay_s` old.
+    """
 
     target: OtlpTarget | None = None
+    exporters: tuple[str, ...] = ()
     sampler: Sampler = "parentbased_always_on"
     sampler_arg: float = 1.0
     spans_per_second: int = 1000  # 0: no limit
@@ -138,6 +142,11 @@ class Traces:
     schedule_delay_s: float = 5.0
     batch_spans: int = 512
     queue_bytes: int = 16 << 20
+
+    @property
+    def leave(self) -> bool:
+        """Whether they go anywhere."""
+        return self.target is not None or bool(self.exporters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +159,12 @@ class Prometheus:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Metrics: counted always, sent if there is a `target`, there to be fetched with `prometheus`."""
+    """Metrics: counted always, sent if there is a `target` or one of the SDK's `exporters` by name, there to be fetched
+    with `prometheus`.
+    """
 
     target: OtlpTarget | None = None
+    exporters: tuple[str, ...] = ()
     interval_s: float = 60.0
     temporality: Temporality = "cumulative"
     histograms: Histograms = "explicit_bucket_histogram"
@@ -164,6 +176,11 @@ class Metrics:
     def exponential(self) -> bool:
         """Whether histograms are sent in exponential buckets."""
         return self.histograms == "base2_exponential_bucket_histogram"
+
+    @property
+    def leave(self) -> bool:
+        """Whether they go anywhere."""
+        return self.target is not None or bool(self.exporters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +235,17 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """Where the agent is asked whether it is well, and where it profiles itself, as `values.parse_listen` reads it.
+
+    "": nowhere.
+    """
+
+    endpoint: str = ""
+    profile_endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Kubernetes:
     """`enabled` None: where the agent runs in a pod. `node_name` "": K8S_NODE_NAME, else the host's name.
 
@@ -244,6 +272,7 @@ class Settings:
     privacy: Privacy = field(default_factory=Privacy)
     output: Output = field(default_factory=Output)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    health: Health = field(default_factory=Health)
     resource: tuple[tuple[str, str], ...] = ()
     command_args: bool = False  # process.command_args: off, as arguments hold secrets
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -253,4 +282,4 @@ class Settings:
         """Whether each request is shown on standard output."""
         if self.output.lines is not None:
             return self.output.lines
-        return self.traces.target is None and self.metrics.target is None and self.metrics.prometheus is None
+        return not (self.traces.leave or self.metrics.leave or self.metrics.prometheus)

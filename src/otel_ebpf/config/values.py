@@ -68,6 +68,14 @@ def grpc_url(text: str, *, insecure: bool) -> str:
     return f"{parts.scheme}://{parts.netloc.removesuffix(':')}{port}"
 
 
+def parse_listen(text: str) -> tuple[str, int]:
+    """Host and port to listen on: `127.0.0.1:8080`, `[::1]:8080`, `:8080` for all addresses, `8080` for loopback."""
+    host, colon, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 65536) or (":" in host and host[:1] != "["):
+        raise ValueError(f"{text!r} is not an address to listen on, such as 127.0.0.1:13133 or :13133")
+    return (host.strip("[]") or ("0.0.0.0" if colon else "127.0.0.1")), int(port)  # noqa: S104 - by the colon
+
+
 class Misplaced(ValueError):
     """What is valid by itself does not fit where it stands: `path` in the configuration file."""
 

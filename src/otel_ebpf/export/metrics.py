@@ -18,7 +18,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMes
 
 from otel_ebpf import __version__, semconv
 from otel_ebpf.export.exponential import increase
-from otel_ebpf.export.own import Value
+from otel_ebpf.export.own import Own
 from otel_ebpf.model import ActiveSeries, CallSeries, Exponential, Histogram, HttpSeries
 from otel_ebpf.protocols.registry import AREAS, HTTP, PROTOCOLS, Metric
 
@@ -217,25 +217,32 @@ class _Builder:
         return total
 
 
-def add_counters(
-    request: ExportMetricsServiceRequest,
-    resource: bytes,
-    counters: Iterable[Value],
-    start_unix_ns: int,
-    now_unix_ns: int,
-    *,
-    levels: Iterable[Value] = (),
+def add_own(
+    request: ExportMetricsServiceRequest, resource: bytes, told: Own, start_unix_ns: int, now_unix_ns: int
 ) -> None:
-    """Adds (metric, attributes, value) under a resource of their own: counters, and levels, which also fall."""
+    """Adds what the agent says of itself, under its own resource; always cumulative."""
     builder = _Builder(request, resource)
     for metric, attributes, value, monotonic in (
-        *((*counter, True) for counter in counters),
-        *((*level, False) for level in levels),
+        *((*counter, True) for counter in told.counters),
+        *((*level, False) for level in told.levels),
     ):
         point = builder.sum(metric, monotonic=monotonic).data_points.add()
         point.start_time_unix_nano, point.time_unix_nano = start_unix_ns, now_unix_ns
-        point.as_int = value
+        if isinstance(value, int):
+            point.as_int = value
+        else:
+            point.as_double = value
         point.attributes.extend(_text(key, text) for key, text in attributes.items())
+    for one in told.distributions:
+        spread = builder.histogram(one.metric, delta=False).data_points.add(
+            start_time_unix_nano=start_unix_ns,
+            time_unix_nano=now_unix_ns,
+            count=one.count,
+            sum=one.sum,
+            bucket_counts=one.buckets,
+            explicit_bounds=one.metric.bounds,
+        )
+        spread.attributes.extend(_text(key, text) for key, text in one.attributes.items())
 
 
 def _identity(series: HttpSeries) -> tuple[object, ...]:

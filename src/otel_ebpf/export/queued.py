@@ -21,8 +21,7 @@ from typing import Final
 from otel_ebpf.errors import TemporaryExportError
 from otel_ebpf.export.body import Body
 from otel_ebpf.export.diskqueue import DiskQueue, Record
-from otel_ebpf.export.otlp import OtlpClient
-from otel_ebpf.export.sender import Delivery, Inbox, Parcel, deliver
+from otel_ebpf.export.sender import Client, Delivery, Inbox, Parcel, deliver
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class _Held:
 class QueuedSender(Inbox):
     """As `Sender`, over a queue on disk, which it closes."""
 
-    def __init__(self, name: str, client: OtlpClient, hurry: threading.Event, queue: DiskQueue) -> None:
+    def __init__(self, name: str, client: Client, hurry: threading.Event, queue: DiskQueue) -> None:
         super().__init__()
         self._name = name
         self._client = client

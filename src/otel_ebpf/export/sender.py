@@ -10,16 +10,25 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from otel_ebpf.errors import ExportError
 from otel_ebpf.export.body import Body
-from otel_ebpf.export.otlp import OtlpClient
 
 log = logging.getLogger(__name__)
 
 # One is sent, or written, while one waits; whoever has more waits for room.
 _QUEUE: Final = 1
+
+
+class Client(Protocol):
+    """What delivers requests: for one thread."""
+
+    def send(self, body: Body) -> int:
+        """Delivers a request; returns how many of its items were rejected. Raises ExportError."""
+
+    def close(self) -> None:
+        """No request follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class Inbox:
 
 
 def deliver(
-    client: OtlpClient, name: str, items: int, build: Callable[[], Body], keep: type[ExportError] | None = None
+    client: Client, name: str, items: int, build: Callable[[], Body], keep: type[ExportError] | None = None
 ) -> tuple[int, Counter[str]]:
     """How many items arrived, and how many did not, by reason. Raises nothing but `keep`."""
     try:
@@ -87,7 +96,7 @@ def deliver(
 class Sender(Inbox):
     """`hurry` is the client's: set when the end is near."""
 
-    def __init__(self, name: str, client: OtlpClient, hurry: threading.Event) -> None:
+    def __init__(self, name: str, client: Client, hurry: threading.Event) -> None:
         super().__init__()
         self._name = name
         self._client = client

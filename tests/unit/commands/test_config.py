@@ -90,7 +90,11 @@ def test_show_has_flags_as_run_would(file: Path) -> None:
     ]
     rows = json.loads(typed("show", "-o", "json", "--", "--stats", "--metrics-only").stdout)
     origins = {row["name"]: row["origin"]["where"] for row in rows if row["origin"]["kind"] == "flag"}
-    assert origins == {"output.stats": "--stats", "traces.target.url": "--metrics-only"}
+    assert origins == {
+        "output.stats": "--stats",
+        "traces.exporters": "--metrics-only",
+        "traces.target.url": "--metrics-only",
+    }
     assert typed("show", "--changed").stdout == "everything is as by default\n"
 
 

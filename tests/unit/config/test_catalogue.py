@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from otel_ebpf.config.catalogue import OURS, SETTINGS, Setting, places, value_of
+from otel_ebpf.config.catalogue import OURS, SETTINGS, Setting, listen_address, places, value_of
 from otel_ebpf.config.environment import from_environment
 from otel_ebpf.config.kinds import Choice, Flag, Number, Text, Words, written
 from otel_ebpf.config.load import load
@@ -41,6 +41,8 @@ def another(setting: Setting) -> tuple[Any, Any]:
             return word, word
         case Words():
             return ["abc"], ("abc",)
+        case Text(check=check) if check is listen_address:
+            return "localhost:7070", "localhost:7070"
         case Text():
             return "abc.example/", "abc.example/"
     raise AssertionError(setting)

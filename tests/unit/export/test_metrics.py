@@ -6,8 +6,8 @@ from tests.unit.backend import text_attributes
 from tests.unit.fakes import Active, Calls, Exemplar, Histogram, Series, call_series
 
 from otel_ebpf.enrich.process import encode_resource
-from otel_ebpf.export.metrics import MetricsEncoder, add_counters
-from otel_ebpf.export.own import own_counters, own_levels
+from otel_ebpf.export.metrics import MetricsEncoder, add_own
+from otel_ebpf.export.own import Own, own_counters, own_levels
 from otel_ebpf.export.sender import Delivery
 from otel_ebpf.model import Accounting
 from otel_ebpf.protocols.registry import HTTP
@@ -161,9 +161,8 @@ def test_the_agents_own_counters() -> None:
     books = Accounting(seen=10, exported=7, dropped={"budget": 2, "export_failed": 1}, records={"malformed": 1})
     assert books.pending == 0
     request = ExportMetricsServiceRequest()
-    add_counters(
-        request, encode_resource({"service.name": "otel-ebpf"}).encoded, own_counters(books, None, Delivery()), 1, 2
-    )
+    told = Own(tuple(own_counters(books, None, Delivery())))
+    add_own(request, encode_resource({"service.name": "otel-ebpf"}).encoded, told, 1, 2)
     metrics = by_name(request)
     assert metrics["otel_ebpf.requests.seen"].sum.data_points[0].as_int == 10
     assert metrics["otel_ebpf.spans.exported"].sum.is_monotonic
@@ -179,8 +178,8 @@ def test_the_queues_own_counters_and_levels() -> None:
     series = Delivery(exported=20, dropped={"queue_age": 3})
     books = Accounting(seen=10, exported=6, recovered=5, kept=7)
     assert books.pending == 2
-    request, levels = ExportMetricsServiceRequest(), own_levels(spans, series)
-    add_counters(request, b"", own_counters(books, spans, series), 1, 2, levels=levels)
+    request = ExportMetricsServiceRequest()
+    add_own(request, b"", Own(tuple(own_counters(books, spans, series)), tuple(own_levels(spans, series))), 1, 2)
     metrics = by_name(request)
     assert metrics["otel_ebpf.series.exported"].sum.data_points[0].as_int == 20
     assert text_attributes(metrics["otel_ebpf.series.dropped"].sum.data_points[0]) == {"reason": "queue_age"}

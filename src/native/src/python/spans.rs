@@ -91,3 +91,16 @@ pub(super) fn encode_traces<'py>(
     }
     Ok((parts, length))
 }
+
+#[pyfunction]
+pub(super) fn export_delays(
+    py: Python<'_>,
+    parts: Vec<SpansArgument>,
+    now_unix_ns: u64,
+    bounds_s: Vec<f64>,
+) -> (u64, f64, Vec<u64>) {
+    let borrowed: Vec<&[u8]> = parts.iter().map(SpansArgument::bytes).collect();
+    let bounds_ns: Vec<u64> = bounds_s.iter().map(|s| (s * 1e9).round() as u64).collect();
+    let found = py.detach(|| otlp::delays(&borrowed, now_unix_ns, &bounds_ns));
+    (found.count, found.sum_ns as f64 / 1e9, found.buckets)
+}

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from otel_ebpf.export.metrics import MetricsEncoder, add_counters
-from otel_ebpf.export.own import Value
+from otel_ebpf.export.metrics import MetricsEncoder, add_own
+from otel_ebpf.export.own import Own
 from otel_ebpf.export.prometheus import protobuf, text
 from otel_ebpf.export.prometheus.families import families
 from otel_ebpf.model import ActiveSeries, CallSeries, HttpSeries
@@ -25,7 +25,7 @@ _PROTOBUF: Final = {"proto=io.prometheus.client.MetricFamily", "encoding=delimit
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Series with the encoded resources of their processes; the agent's own counters and levels with its own."""
+    """Series with the encoded resources of their processes; what the agent says of itself with its own."""
 
     now_unix_ns: int
     start_unix_ns: int  # of the agent
@@ -34,14 +34,13 @@ class Reading:
     series: Sequence[HttpSeries] = ()
     calls: Sequence[CallSeries] = ()
     active: Sequence[ActiveSeries] = ()
-    counters: Sequence[Value] = ()
-    levels: Sequence[Value] = ()
+    told: Own = field(default_factory=Own)
 
     def request(self, *, exponential: bool) -> ExportMetricsServiceRequest:
         """The reading as OTLP would have it, cumulative."""
         encoder = MetricsEncoder(delta=False, start_unix_ns=self.start_unix_ns, exponential=exponential)
         request = encoder.request(self.resources, self.series, self.active, self.now_unix_ns, self.calls)
-        add_counters(request, self.own, self.counters, self.start_unix_ns, self.now_unix_ns, levels=self.levels)
+        add_own(request, self.own, self.told, self.start_unix_ns, self.now_unix_ns)
         return request
 
 

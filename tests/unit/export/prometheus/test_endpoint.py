@@ -14,13 +14,13 @@ from tests.testbed.process import eventually, free_port
 
 from otel_ebpf.config.settings import Prometheus
 from otel_ebpf.errors import ConfigError
-from otel_ebpf.export.own import SEEN
+from otel_ebpf.export.own import SEEN, Own
 from otel_ebpf.export.prometheus.endpoint import Endpoint
 from otel_ebpf.export.prometheus.reading import Reading
 
 
 def reading(seen: int) -> Reading:
-    return Reading(2, 1, b"", counters=[(SEEN, {}, seen)])
+    return Reading(2, 1, b"", told=Own([(SEEN, {}, seen)]))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_who_takes_nothing_is_cut_off_and_others_are_served(
     with socket.create_connection(("127.0.0.1", endpoint.port), 10) as idle:
         idle.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         eventually(lambda: endpoint.is_wanted, "the scrape waits")
-        endpoint.give(Reading(2, 1, b"", counters=counters))
+        endpoint.give(Reading(2, 1, b"", told=Own(counters)))
         with answering(endpoint):
             assert b"} 1\n" in get(endpoint)[0]
             time.sleep(1.5)

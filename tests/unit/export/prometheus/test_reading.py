@@ -15,7 +15,7 @@ from tests.unit.fakes import Active, Calls, Exemplar, Exponential, Histogram, Se
 
 from otel_ebpf import __version__, semconv
 from otel_ebpf.enrich.process import encode_resource
-from otel_ebpf.export.own import QUEUE_BYTES, SEEN
+from otel_ebpf.export.own import QUEUE_BYTES, SEEN, Own
 from otel_ebpf.export.prometheus.protobuf import CONTENT_TYPE, family_class
 from otel_ebpf.export.prometheus.reading import Reading, negotiate, render
 from otel_ebpf.model import Attributes
@@ -41,7 +41,8 @@ OWN = encode_resource({"service.name": "otel-ebpf"}).encoded
 
 def reading(*series: Series, calls: tuple[Calls, ...] = (), active: tuple[Active, ...] = ()) -> Reading:
     resources = {1: encode_resource(SHOP).encoded, 2: encode_resource({**SHOP, "process.pid": 43}).encoded}
-    return Reading(99, 5, OWN, resources, series, calls, active, [(SEEN, {}, 10)], [(QUEUE_BYTES, {"signal": "a"}, 4)])
+    told = Own([(SEEN, {}, 10)], [(QUEUE_BYTES, {"signal": "a"}, 4)])
+    return Reading(99, 5, OWN, resources, series, calls, active, told)
 
 
 def openmetrics(read: Reading) -> dict[str, Metric]:
