@@ -1,6 +1,7 @@
 //! Opens, configures, loads and attaches the BPF programs. Nothing is pinned: when the process ends, however it
 //! ends, the kernel takes all of it away.
 
+pub mod stats;
 mod uprobes;
 
 use uprobes::Uprobes;

@@ -9,6 +9,7 @@ macro_rules! tuple {
 
 mod probes;
 mod series;
+mod shapes;
 mod spans;
 
 use probes::{probe, ProbeArgument};
@@ -19,7 +20,7 @@ use crate::aggregate::{
 };
 use crate::drain::{Drain, Shared};
 use crate::exchange::Role;
-use crate::loader::{self, Failure, FailureKind, Layout, Options, Probe, Programs};
+use crate::loader::{self, stats, Failure, FailureKind, Layout, Options, Probe, Programs};
 use crate::privacy::Lists;
 use crate::processes::Verdict;
 use crate::sampling::{Rule, Strategy};
@@ -27,10 +28,9 @@ use crate::stream::Streams;
 use crate::wire::counter;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::IntoPyObjectExt;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,69 +51,6 @@ fn raise(failure: Failure) -> PyErr {
         let _ = err.value(py).setattr("kind", failure.kind.as_str());
         err
     })
-}
-
-macro_rules! named_tuples {
-    ($($name:ident: $fields:literal;)*) => {
-        struct Shapes { $($name: Py<PyAny>,)* }
-        static SHAPES: PyOnceLock<Shapes> = PyOnceLock::new();
-        impl Shapes {
-            fn make(m: &Bound<'_, PyModule>) -> PyResult<Self> {
-                let namedtuple = m.py().import("collections")?.getattr("namedtuple")?;
-                let kwargs = PyDict::new(m.py());
-                kwargs.set_item("module", "otel_ebpf._native")?;
-                $(
-                    let $name = namedtuple.call((stringify!($name), $fields), Some(&kwargs))?;
-                    m.add(stringify!($name), &$name)?;
-                )*
-                Ok(Self { $($name: $name.unbind(),)* })
-            }
-        }
-    };
-}
-
-#[allow(non_snake_case)]
-mod shapes {
-    use super::*;
-    named_tuples! {
-        Process: "key tgid ppid uid start_boottime_ns cgroup_id comm args";
-        Line: "process_key role start_unix_ns duration_ns system summary query code client server method target \
-               route status \
-               rpc_method rpc_status request_messages response_messages error_type request_body_bytes \
-               response_body_bytes trace_id span_id";
-        Histogram: "count sum min max buckets exponential exemplars";
-        Exemplar: "value time_unix_ns trace_id span_id";
-        Exponential: "scale zero_count offset counts";
-        HttpSeries: "process_key role start_unix_ns rpc_system rpc_method rpc_status method scheme route status \
-                     error_type protocol_version server_address server_port overflow duration request_body \
-                     response_body";
-        CallSeries: "process_key area role system name error_type start_unix_ns attributes overflow duration \
-                     messages";
-        ActiveSeries: "process_key method scheme value";
-        SpanBatch: "process_key count spans";
-        ProgramStats: "name hook run_count run_time_ns missed";
-        MapCost: "name type memory_bytes";
-    }
-
-    pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-        let made = Shapes::make(m)?;
-        // a second import finds them made
-        let _ = SHAPES.set(m.py(), made);
-        Ok(())
-    }
-
-    macro_rules! maker {
-        ($($fn:ident => $name:ident),*) => {
-            $(pub(super) fn $fn<'py>(py: Python<'py>, fields: Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
-                let shapes = SHAPES.get(py).ok_or_else(|| NativeError::new_err("module not initialised"))?;
-                shapes.$name.bind(py).call1(fields)
-            })*
-        };
-    }
-    maker!(process => Process, line => Line, histogram => Histogram, exponential => Exponential,
-           exemplar => Exemplar, http_series => HttpSeries, call_series => CallSeries,
-           active_series => ActiveSeries, span_batch => SpanBatch, program_stats => ProgramStats,
-           map_cost => MapCost);
 }
 
 fn role(r: Role) -> &'static str {
@@ -218,7 +155,7 @@ impl Session {
         })
         .map_err(argument)?;
         py.detach(|| {
-            let stats = if stats { Some(enable_stats()?) } else { None };
+            let stats = if stats { Some(stats::enable()?) } else { None };
             let programs = Programs::load(&Options {
                 ring_bytes,
                 select_unknown,
@@ -561,7 +498,7 @@ impl Session {
             .unwrap_or_default();
         each.into_iter()
             .map(|(name, hook, fd)| {
-                let info = program_info(fd);
+                let info = stats::program_info(fd);
                 let fields = tuple!(
                     py,
                     name,
@@ -637,30 +574,6 @@ impl Drop for Session {
         self.programs().take();
         self.shared.stop();
     }
-}
-
-/// BPF_STATS_RUN_TIME, for as long as the descriptor is open (kernel 5.8).
-fn enable_stats() -> Result<OwnedFd, Failure> {
-    // SAFETY: no memory is handed over.
-    let fd = unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) };
-    if fd < 0 {
-        let e = std::io::Error::from_raw_os_error(-fd);
-        return Err(Failure::new(
-            FailureKind::Permission,
-            format!("turning on BPF run-time statistics: {e}"),
-        ));
-    }
-    // SAFETY: just made, and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn program_info(fd: i32) -> libbpf_sys::bpf_prog_info {
-    let mut info = libbpf_sys::bpf_prog_info::default();
-    let mut len = size_of_val(&info) as u32;
-    // SAFETY: `info` is `len` bytes; without array pointers in it the kernel writes nothing else. On failure it
-    // stays zero.
-    unsafe { libbpf_sys::bpf_prog_get_info_by_fd(fd, &mut info, &mut len) };
-    info
 }
 
 #[pyfunction]
