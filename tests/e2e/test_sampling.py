@@ -65,8 +65,9 @@ def test_what_spans_stand_for_is_what_metrics_count(run_agent: RunAgent, web: Se
     # Of the first instant there may be half a second's worth more, and of a second that is not whole less.
     begin = min(span.end_ns for span in spans)
     each = Counter((span.end_ns - begin) // 10**9 for span in spans)
-    assert 250 < each[0] < 300 * 1.6
-    assert all(250 < each[second] < 360 for second in (1, 2)), each
+    # How few there are depends on how steadily a busy machine lets wrk run, too.
+    assert 100 < each[0] < 300 * 1.6
+    assert all(100 < each[second] < 380 for second in (1, 2)), each
 
 
 def test_errors_are_kept(run_agent: RunAgent, web: Server, tag: str) -> None:
