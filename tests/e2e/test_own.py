@@ -6,6 +6,8 @@ import threading
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import RunAgent, Serve
 from tests.testbed import cache, clients
 from tests.testbed.agent import Agent
@@ -35,7 +37,8 @@ def test_costs_of_programs_and_maps(run_agent: RunAgent, serve: Serve, tag: str)
     assert sum(runs.values()) > 200
     assert {name[:15] for name in missed} == {row["name"][:15] for row in ids.values()}
     assert all(0 < seconds[name] < 1 for name in runs)
-    assert sum(memory.values()) == sum(held)
+    # Maps that allocate as they fill may have grown in between.
+    assert sum(memory.values()) == pytest.approx(sum(held), rel=0.01)
     assert memory["ring"] > 4 << 20
 
 
