@@ -64,7 +64,7 @@ def said(agent: Agent) -> int:
 
 def read(agent: Agent, times: int) -> None:
     """Waits until it has read its configuration anew so often."""
-    eventually(lambda: said(agent) >= times, f"reload {times}", 5)
+    eventually(lambda: said(agent) >= times, f"reload {times}", 10)
 
 
 def variants(web: Server) -> list[str]:
@@ -101,7 +101,7 @@ def test_twenty_reloads_under_load_and_every_request_is_counted(
     with run_agent("--config", str(file.path)) as agent:
         before = counted(web)
         load = threading.Thread(
-            target=clients.wrk, args=(f"{web.url}/quiet?t={tag}",), kwargs={"seconds": 15, "connections": 8}
+            target=clients.wrk, args=(f"{web.url}/quiet?t={tag}",), kwargs={"seconds": 25, "connections": 8}
         )
         load.start()
         for number in range(20):
