@@ -59,7 +59,8 @@ def test_prometheus_counts_what_the_collector_and_the_server_count(run_agent: Ru
         assert counted(f"{SERVED}_sum{mine}") == pytest.approx(sum(point.value for point in sent))
         assert counted(f"http_server_active_requests{mine}") == 0
         # The client has ended; its series are there for who comes late.
-        assert counted(f'http_client_request_duration_seconds_count{{process_pid="{done.pid}"}}') == len(plan)
+        asked = f'http_client_request_duration_seconds_count{{process_pid="{done.pid}"}}'
+        eventually(lambda: counted(asked) == len(plan), "Prometheus has the client's, too", 20)
 
         [(labels, _)] = prom.query(f'target_info{{process_pid="{pid}"}}')
         point = sent[0]
