@@ -7,6 +7,7 @@ Connections are few, fewer are answered at a time, and none for longer than Prom
 
 import logging
 import socket
+import sys
 import threading
 import time
 import zlib
@@ -108,7 +109,10 @@ class _Server(ThreadingHTTPServer):
             self.room.release()
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
-        log.debug("scrape from %s broke off", client_address, exc_info=True)
+        if isinstance(sys.exception(), OSError):
+            log.debug("scrape from %s broke off", client_address, exc_info=True)
+        else:
+            log.exception("a scrape could not be answered")
 
 
 def _server(endpoint: Endpoint, family: int, address: Any) -> _Server:

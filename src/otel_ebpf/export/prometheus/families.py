@@ -92,7 +92,9 @@ def _add(found: dict[str, Family], base: Labels, metric: pb.Metric, twin: pb.Met
     family = found.setdefault(name, Family(name, metric.description, kind, unit_name(metric.unit)))
     if kind == "histogram":
         natives: Sequence[pb.ExponentialHistogramDataPoint | None] = (
-            twin.exponential_histogram.data_points if twin else [None] * len(metric.histogram.data_points)
+            twin.exponential_histogram.data_points
+            if twin and twin.HasField("exponential_histogram")  # what the agent says of itself is explicit always
+            else [None] * len(metric.histogram.data_points)
         )
         for point, native in zip(metric.histogram.data_points, natives, strict=True):
             labels = {**base, **_labels(point.attributes)}

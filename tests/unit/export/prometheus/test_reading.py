@@ -15,7 +15,7 @@ from tests.unit.fakes import Active, Calls, Exemplar, Exponential, Histogram, Se
 
 from otel_ebpf import __version__, semconv
 from otel_ebpf.enrich.process import encode_resource
-from otel_ebpf.export.own import QUEUE_BYTES, SEEN, Own
+from otel_ebpf.export.own import LATENCY, QUEUE_BYTES, SEEN, Distribution, Own
 from otel_ebpf.export.prometheus.protobuf import CONTENT_TYPE, family_class
 from otel_ebpf.export.prometheus.reading import Reading, negotiate, render
 from otel_ebpf.model import Attributes
@@ -41,7 +41,8 @@ OWN = encode_resource({"service.name": "otel-ebpf"}).encoded
 
 def reading(*series: Series, calls: tuple[Calls, ...] = (), active: tuple[Active, ...] = ()) -> Reading:
     resources = {1: encode_resource(SHOP).encoded, 2: encode_resource({**SHOP, "process.pid": 43}).encoded}
-    told = Own([(SEEN, {}, 10)], [(QUEUE_BYTES, {"signal": "a"}, 4)])
+    latency = Distribution(LATENCY, {}, 3, 0.6, [2, 1, *[0] * (len(LATENCY.bounds) - 1)])
+    told = Own([(SEEN, {}, 10)], [(QUEUE_BYTES, {"signal": "a"}, 4)], [latency])
     return Reading(99, 5, OWN, resources, series, calls, active, told)
 
 
@@ -215,6 +216,8 @@ def test_protobuf_has_the_rest_too() -> None:
     found = protobuf(reading(active=(Active(),)))
     assert found["otel_ebpf_requests_seen_total"].metric[0].counter.value == 10
     assert found["http_server_active_requests"].metric[0].gauge.value == 3
+    [latency] = found["otel_ebpf_export_latency_seconds"].metric
+    assert (latency.histogram.sample_count, latency.histogram.bucket[0].cumulative_count) == (3, 2)
     labels = {pair.name: pair.value for pair in found["target_info"].metric[0].label}
     assert labels == {**TARGET, "process_pid": "42", "host_name": "node-1"}
 
