@@ -214,6 +214,7 @@ def found_in_the_middle(rng: random.Random) -> Dialogue:
 def found_among_answers(rng: random.Random) -> Dialogue:
     """The same of PostgreSQL's own, as many INSERTs give them: a digit and zeros are found at many places."""
     stream = (b"2\0\0\0\4" + b"C\0\0\0\x0fINSERT 0 1\0") * 20_000
+    stream = stream[17:]  # the first operation that is told of begins with a "1", a zero and the next header
     pieces = [stream[at : at + 8192] for at in range(0, len(stream), 8192)]
     return Dialogue([(BEFORE, BEFORE), *((piece, piece) for piece in pieces)])
 
