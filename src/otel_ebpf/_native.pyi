@@ -5,7 +5,7 @@ Built from src/native; `tests/unit/test_native_stub.py` keeps this file honest.
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Literal, NamedTuple, Self, final
+from typing import Literal, NamedTuple, Protocol, Self, final
 
 from typing_extensions import Buffer
 
@@ -201,6 +201,27 @@ def export_delays(parts: Sequence[Buffer], now_unix_ns: int, bounds_s: Sequence[
     `bounds_s` are the buckets' upper bounds, of which there is one bucket more.
     """
 
+class _Privacy(Protocol):
+    """Globs, compared without case: attributes that no span has, and the only ones that spans have if there are any;
+    query parameters whose values are REDACTED, and the only ones whose values are not; header fields that become
+    attributes, and those of them whose values are said although they are known to hold secrets.
+    """
+
+    @property
+    def drop_attributes(self) -> Sequence[str]: ...
+    @property
+    def keep_attributes(self) -> Sequence[str]: ...
+    @property
+    def redact_parameters(self) -> Sequence[str]: ...
+    @property
+    def keep_parameters(self) -> Sequence[str]: ...
+    @property
+    def request_headers(self) -> Sequence[str]: ...
+    @property
+    def response_headers(self) -> Sequence[str]: ...
+    @property
+    def clear_headers(self) -> Sequence[str]: ...
+
 @final
 class Session:
     """BPF programs loaded and attached, and the thread that drains their ring.
@@ -231,6 +252,7 @@ class Session:
         keep_slower_than_ns: int = 0,  # 0: nothing is kept for its duration
         keep_share: float = 0.25,  # of spans_per_second, for what only these two keep
         sampling_rules: Sequence[tuple[str, str, float | None]] = ...,  # (service, route, probability; None: never)
+        privacy: _Privacy = ...,
         stats: bool = False,  # bpf_stats: run time by program
         ports: list[int] | None = None,  # capture only connections with one of these ports; None: all
         await_verdict: bool = False,  # hold what a process does until it has a verdict (2 s at most)
@@ -253,20 +275,9 @@ class Session:
         sampler_arg: float,
         spans_per_second: int,
         routes: Literal["infer", "unset"],
-        drop_attributes: Sequence[str] = ...,
-        keep_attributes: Sequence[str] = ...,
-        redact_parameters: Sequence[str] = ...,
-        keep_parameters: Sequence[str] = ...,
-        request_headers: Sequence[str] = ...,
-        response_headers: Sequence[str] = ...,
-        clear_headers: Sequence[str] = ...,
+        privacy: _Privacy,
     ) -> None:
-        """Takes other settings over, from the next request on. Raises NativeError; then all stays as it was.
-
-        Globs, compared without case: attributes that no span has, and the only ones that spans have if there are any;
-        query parameters whose values are REDACTED, and the only ones whose values are not; header fields that become
-        attributes, and those of them whose values are said although they are known to hold secrets.
-        """
+        """Takes other settings over, from the next request on. Raises NativeError; then all stays as it was."""
     def set_service(self, process_key: int, service: str) -> None:
         """Says of which service a process is: for its budget, the rules and strategies."""
     def set_strategy(

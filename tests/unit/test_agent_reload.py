@@ -91,13 +91,7 @@ def test_all_that_is_live_changes_without_a_restart(tmp_path: Path, caplog: pyte
             "sampler_arg": 0.5,
             "spans_per_second": 7,
             "routes": "infer",
-            "drop_attributes": ("url.query",),
-            "keep_attributes": (),
-            "redact_parameters": (),
-            "keep_parameters": (),
-            "request_headers": (),
-            "response_headers": (),
-            "clear_headers": (),
+            "privacy": Privacy(drop_attributes=("url.query",)),
         }
     ]
     assert "these need a restart, and stay as they were: command_args" in caplog.text

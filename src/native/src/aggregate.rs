@@ -44,7 +44,7 @@ pub use settings::{Live, Settings};
 use crate::conn::ConnInfo;
 use crate::exchange::{Detail, Exchange, Http, Role, Which};
 use crate::otlp::Context;
-use crate::privacy::Policy;
+use crate::privacy::{Lists, Policy};
 use crate::protocols::headers;
 use crate::routes::{PathCache, RouteId, Routed};
 use crate::sampling::Strategy;
@@ -121,10 +121,15 @@ impl Aggregator {
         self.spans
             .sample(sampler, *sampler_arg, *spans_per_second)?;
         self.settings.infer_routes = *infer_routes;
+        self.keep_back(privacy);
+        Ok(())
+    }
+
+    /// What spans and lines may not say from now on.
+    pub fn keep_back(&mut self, privacy: &Lists) {
         self.spans.policy = Policy::new(privacy);
         let captures = self.spans.policy.as_ref().is_some_and(Policy::captures);
         headers::want(captures && self.spans.enabled);
-        Ok(())
     }
 
     /// CLOCK_BOOTTIME + `boot_to_unix_ns` = nanoseconds since 1970. To be set before the first exchange.

@@ -64,6 +64,7 @@ fn any(globs: &Option<Vec<Glob>>, text: &[u8]) -> bool {
 
 /// Lists of globs as the operator has them; an empty one is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "python", derive(pyo3::FromPyObject))]
 pub struct Lists {
     /// Attributes that no span has.
     pub drop_attributes: Vec<String>,

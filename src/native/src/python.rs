@@ -102,7 +102,8 @@ impl Session {
                         max_routes_per_service = 200, max_series = 2000, exponential = false, exemplars = "trace_based",
                         sampler = "parentbased_always_on", sampler_arg = 1.0, spans_per_second_per_service = 0,
                         keep_errors = true, keep_slower_than_ns = 0, keep_share = 0.25, sampling_rules = Vec::new(),
-                        stats = false, ports = None, await_verdict = false, tell_execs = false))]
+                        privacy = Lists::default(), stats = false, ports = None, await_verdict = false,
+                        tell_execs = false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -125,6 +126,7 @@ impl Session {
         keep_slower_than_ns: u64,
         keep_share: f64,
         sampling_rules: Vec<RuleArgument>,
+        privacy: Lists,
         stats: bool,
         ports: Option<Vec<u16>>,
         await_verdict: bool,
@@ -132,7 +134,7 @@ impl Session {
     ) -> PyResult<Self> {
         let argument = |message: String| raise(Failure::new(FailureKind::Argument, message));
         let infer_routes = infer_routes(routes)?;
-        let aggregator = Aggregator::new(Settings {
+        let mut aggregator = Aggregator::new(Settings {
             spans,
             spans_per_second,
             span_queue_bytes,
@@ -154,6 +156,8 @@ impl Session {
             ..Settings::default()
         })
         .map_err(argument)?;
+        // before anything is attached: what is kept back never was anywhere
+        aggregator.keep_back(&privacy);
         py.detach(|| {
             let stats = if stats { Some(stats::enable()?) } else { None };
             let programs = Programs::load(&Options {
@@ -188,10 +192,7 @@ impl Session {
         self.hooks
     }
 
-    #[pyo3(signature = (*, sampler, sampler_arg, spans_per_second, routes, drop_attributes = Vec::new(),
-                        keep_attributes = Vec::new(), redact_parameters = Vec::new(), keep_parameters = Vec::new(),
-                        request_headers = Vec::new(), response_headers = Vec::new(), clear_headers = Vec::new()))]
-    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (*, sampler, sampler_arg, spans_per_second, routes, privacy))]
     fn reconfigure(
         &self,
         py: Python<'_>,
@@ -199,28 +200,14 @@ impl Session {
         sampler_arg: f64,
         spans_per_second: u64,
         routes: &str,
-        drop_attributes: Vec<String>,
-        keep_attributes: Vec<String>,
-        redact_parameters: Vec<String>,
-        keep_parameters: Vec<String>,
-        request_headers: Vec<String>,
-        response_headers: Vec<String>,
-        clear_headers: Vec<String>,
+        privacy: Lists,
     ) -> PyResult<()> {
         let live = Live {
             sampler,
             sampler_arg,
             spans_per_second,
             infer_routes: infer_routes(routes)?,
-            privacy: Lists {
-                drop_attributes,
-                keep_attributes,
-                redact_parameters,
-                keep_parameters,
-                request_headers,
-                response_headers,
-                clear_headers,
-            },
+            privacy,
         };
         py.detach(|| self.shared.streams().aggregator.reconfigure(&live))
             .map_err(|message| raise(Failure::new(FailureKind::Argument, message)))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from otel_ebpf import _native
-from otel_ebpf.config.settings import Settings
+from otel_ebpf.config.settings import Privacy, Settings
 from otel_ebpf.errors import AgentError, CaptureError, PermissionDenied
 from otel_ebpf.model import (
     ActiveSeries,
@@ -51,13 +51,7 @@ class Core(Protocol):
         sampler_arg: float,
         spans_per_second: int,
         routes: Literal["infer", "unset"],
-        drop_attributes: Sequence[str] = ...,
-        keep_attributes: Sequence[str] = ...,
-        redact_parameters: Sequence[str] = ...,
-        keep_parameters: Sequence[str] = ...,
-        request_headers: Sequence[str] = ...,
-        response_headers: Sequence[str] = ...,
-        clear_headers: Sequence[str] = ...,
+        privacy: Privacy,
     ) -> None: ...
     def set_service(self, process_key: int, service: str) -> None: ...
     def set_strategy(
@@ -129,13 +123,12 @@ def open_session(
             keep_slower_than_ns=round(traces.sampling.keep_slower_than_s * 1e9),
             keep_share=traces.sampling.keep_share,
             sampling_rules=[(rule.service, rule.route, rule.probability) for rule in traces.sampling.rules],
+            privacy=settings.privacy,
             stats=settings.output.stats,
             ports=None if ports is None else list(ports),
             await_verdict=await_verdict,
             tell_execs=settings.capture.tls,
         )
-        # Before the first round of the drain has made a span of anything: what is kept back never was anywhere.
-        reconfigure(session, settings)
     except _native.NativeError as error:
         raise _explain(error) from error
     return session
@@ -143,19 +136,12 @@ def open_session(
 
 def reconfigure(core: Core, settings: Settings) -> None:
     """Gives the core what may change while it works."""
-    privacy = settings.privacy
     core.reconfigure(
         sampler=settings.traces.sampler,
         sampler_arg=settings.traces.sampler_arg,
         spans_per_second=settings.traces.spans_per_second,
         routes=settings.http.routes,
-        drop_attributes=privacy.drop_attributes,
-        keep_attributes=privacy.keep_attributes,
-        redact_parameters=privacy.redact_parameters,
-        keep_parameters=privacy.keep_parameters,
-        request_headers=privacy.request_headers,
-        response_headers=privacy.response_headers,
-        clear_headers=privacy.clear_headers,
+        privacy=settings.privacy,
     )
 
 
