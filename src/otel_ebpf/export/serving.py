@@ -3,10 +3,12 @@
     Served(routes) ── GET /path?key=value ──► routes["/path"]({"key": "value"}) ──► Page
 
 Bounds: so many connections at a time, each of one request, which must have come within seconds; a body is never read.
+`BoundedServer` has them for whoever answers in another way.
 """
 
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -80,17 +82,22 @@ def _shown(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class _Server(ThreadingHTTPServer):
+class BoundedServer(ThreadingHTTPServer):
+    """One thread for each connection, `connections` at most; handlers say when the request has been `asked`."""
+
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.routes: Mapping[str, Route] = {}
-        self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+    def __init__(
+        self, family: int, address: Any, handler: type[BaseHTTPRequestHandler], *, connections: int, request_s: float
+    ) -> None:
+        """Raises OSError. `request_s`: from a connection on, until what has not been asked is not answered."""
+        self.address_family = family
+        self._request_s = request_s
+        self._free = threading.BoundedSemaphore(connections)
         self._lock = threading.Lock()
         self._deadlines: dict[socket.socket, float] = {}
-        super().__init__(address, _Handler)
+        super().__init__(address, handler)
 
     def server_bind(self) -> None:
         # The original asks the resolver for this machine's name, which may take seconds.
@@ -103,7 +110,7 @@ class _Server(ThreadingHTTPServer):
             self.shutdown_request(request)
             return
         with self._lock:
-            self._deadlines[request] = time.monotonic() + _REQUEST_S
+            self._deadlines[request] = time.monotonic() + self._request_s
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -130,8 +137,18 @@ class _Server(ThreadingHTTPServer):
                     continue
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Of a connection that broke there is nothing more to say."""
-        log.debug("%s: %s ended early", _shown(client_address[:2]), request, exc_info=True)
+        """Of a connection that broke there is nothing more to say; anything else is a mistake of ours."""
+        if isinstance(sys.exception(), OSError):
+            log.debug("%s: %s ended early", _shown(client_address[:2]), request, exc_info=True)
+        else:
+            log.exception("what %s asked could not be answered", _shown(client_address[:2]))
+
+
+class _Server(BoundedServer):
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.routes: Mapping[str, Route] = {}
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(family, address, _Handler, connections=_MAX_CONNECTIONS, request_s=_REQUEST_S)
 
 
 class _Handler(BaseHTTPRequestHandler):

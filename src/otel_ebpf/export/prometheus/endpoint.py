@@ -7,18 +7,18 @@ Connections are few, fewer are answered at a time, and none for longer than Prom
 
 import logging
 import socket
-import sys
 import threading
 import time
 import zlib
 from collections.abc import Iterator
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
 from otel_ebpf.config.settings import Prometheus
 from otel_ebpf.errors import ConfigError
 from otel_ebpf.export.prometheus.reading import Reading, render
+from otel_ebpf.export.serving import BoundedServer
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Endpoint:
         self.room_to_answer = threading.BoundedSemaphore(_MAX_ANSWERS)
         try:
             family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-            self._server = _server(self, family, address)
+            self._server = _Server(self, family, address)
         except OSError as error:
             raise ConfigError(
                 f"can't listen on {settings.host}:{settings.port} for Prometheus: {error.strerror}",
@@ -88,38 +88,10 @@ class Endpoint:
             return reading
 
 
-class _Server(ThreadingHTTPServer):
-    """One thread for each connection, `_MAX_CONNECTIONS` at most."""
-
-    daemon_threads = True
-    block_on_close = False
-    endpoint: Endpoint
-    room = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self.room.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.room.release()
-
-    def handle_error(self, _request: Any, client_address: Any) -> None:
-        if isinstance(sys.exception(), OSError):
-            log.debug("scrape from %s broke off", client_address, exc_info=True)
-        else:
-            log.exception("a scrape could not be answered")
-
-
-def _server(endpoint: Endpoint, family: int, address: Any) -> _Server:
-    kind = type("Server", (_Server,), {"address_family": family, "room": threading.BoundedSemaphore(_MAX_CONNECTIONS)})
-    server: _Server = kind(address, _Handler)
-    server.endpoint = endpoint
-    return server
+class _Server(BoundedServer):
+    def __init__(self, endpoint: Endpoint, family: int, address: Any) -> None:
+        self.endpoint = endpoint
+        super().__init__(family, address, _Handler, connections=_MAX_CONNECTIONS, request_s=_PATIENCE_S)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -131,6 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.close_connection = True
+        self.server.asked(self.request)
         endpoint = self.server.endpoint
         if self.path.partition("?")[0] != PATH:
             self.send_error(HTTPStatus.NOT_FOUND)
