@@ -8,7 +8,7 @@ endpoint, a protocol we do not speak) refuses to start instead: ConfigError.
 import difflib
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeVar, cast, get_args
 
 from otel_ebpf.config import obi, values
@@ -175,7 +175,7 @@ def read_environment(variables: Mapping[str, str]) -> tuple[Settings, dict[str, 
     settings = Settings(
         traces=Traces(
             target=None if off else _target(env, "traces"),
-            exporters=() if off else tuple(_exporters(env, "traces", {"otlp"})),
+            exporters=() if off else _of_the_sdk(env, "traces"),
             sampler=sampler,
             sampler_arg=sampler_arg,
             sampling=Sampling(remote=remote),
@@ -184,7 +184,7 @@ def read_environment(variables: Mapping[str, str]) -> tuple[Settings, dict[str, 
         ),
         metrics=Metrics(
             target=None if off else _target(env, "metrics"),
-            exporters=() if off else tuple(_exporters(env, "metrics", {"otlp", "prometheus"})),
+            exporters=() if off else _of_the_sdk(env, "metrics"),
             interval_s=_interval_s(env),
             temporality=env.name(
                 ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",),
@@ -268,7 +268,7 @@ def _prometheus(env: Environment) -> Prometheus | None:
     )
 
 
-def _exporters(env: Environment, signal: Literal["traces", "metrics"], leave_out: Collection[str] = ()) -> list[str]:
+def _exporters(env: Environment, signal: Literal["traces", "metrics"]) -> list[str]:
     """Names in OTEL_<SIGNAL>_EXPORTER, which is a list; "none" is one that stands alone."""
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     names = list(dict.fromkeys(name for part in env.text(variable).split(",") if (name := part.strip())))
@@ -277,7 +277,13 @@ def _exporters(env: Environment, signal: Literal["traces", "metrics"], leave_out
     if set(names) - {"none", "otlp"}:
         # They have variables of their own.
         env.expect("OTEL_EXPORTER_")
-    return [name for name in names if name not in {*leave_out, *({"none"} if leave_out else ())}]
+    return names
+
+
+def _of_the_sdk(env: Environment, signal: Literal["traces", "metrics"]) -> tuple[str, ...]:
+    """The exporters that are none of ours."""
+    ours = {"none", "otlp", "prometheus"} if signal == "metrics" else {"none", "otlp"}
+    return tuple(name for name in _exporters(env, signal) if name not in ours)
 
 
 def _target(env: Environment, signal: Literal["traces", "metrics"]) -> OtlpTarget | None:

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::exemplars::{Exemplars, Reading};
 use super::exponential::Exponential;
 use super::records::CallSeries;
-use super::series::{bucket_of, seconds, Durations, Recording};
+use super::series::{bucket_of, each_mut, seconds, Durations, Recording};
 use crate::exchange::Role;
 use crate::otlp::{Context, Kind, Template, Value};
 
@@ -357,12 +357,7 @@ impl CallStore {
 
     /// An interval is over.
     pub fn begin_interval(&mut self) {
-        let overflow = self
-            .overflow
-            .iter_mut()
-            .flatten()
-            .map(|series| &mut **series);
-        for series in self.series.iter_mut().chain(overflow) {
+        for series in each_mut(&mut self.series, &mut self.overflow) {
             series.exemplars.begin_interval();
         }
     }

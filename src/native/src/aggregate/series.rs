@@ -271,6 +271,15 @@ pub fn bucket_of(bounds: &[u64], ns: u64) -> usize {
     found.unwrap_or(bounds.len())
 }
 
+/// All series of a store, those that overflow included.
+pub fn each_mut<'a, S>(
+    series: &'a mut [S],
+    overflow: &'a mut [Option<Box<S>>],
+) -> impl Iterator<Item = &'a mut S> {
+    let overflow = overflow.iter_mut().flatten().map(|one| &mut **one);
+    series.iter_mut().chain(overflow)
+}
+
 pub fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }

@@ -9,7 +9,7 @@ use super::exemplars::Reading;
 use super::origin::Origin;
 use super::records::HttpSeries;
 use super::rpc;
-use super::series::{Recording, Series, SeriesFields, SeriesKey};
+use super::series::{each_mut, Recording, Series, SeriesFields, SeriesKey};
 use crate::exchange::Role;
 use crate::otlp::{Call, Kind, Template};
 use crate::routes::{RouteId, Router};
@@ -118,12 +118,7 @@ impl SeriesStore {
 
     /// An interval is over.
     pub fn begin_interval(&mut self) {
-        let overflow = self
-            .overflow
-            .iter_mut()
-            .flatten()
-            .map(|series| &mut **series);
-        for series in self.series.iter_mut().chain(overflow) {
+        for series in each_mut(&mut self.series, &mut self.overflow) {
             series.exemplars.begin_interval();
         }
     }
