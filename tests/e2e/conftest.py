@@ -53,6 +53,13 @@ def _root() -> None:
 
 
 @pytest.fixture(scope="module")
+def web() -> Iterator[servers.Server]:
+    """An nginx of one worker; /quiet is not logged, /count says how many requests there were."""
+    with nginx.nginx(workers=1, proxy=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def collector() -> Iterator[collectors.Collector]:
     """A Collector that runs."""
     with collectors.collector() as started:

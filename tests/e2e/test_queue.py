@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.books import own
 from tests.e2e.conftest import Serve
-from tests.e2e.test_accounting import own
 from tests.testbed import agent as agents
 from tests.testbed import clients, nginx, postgresql, wire
 from tests.testbed import collector as collectors

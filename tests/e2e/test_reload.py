@@ -3,30 +3,22 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
+from tests.e2e.books import SERVED, balance, counted, own, settled
 from tests.e2e.conftest import RunAgent
-from tests.e2e.test_accounting import SERVED, balance, counted, own, settled
 from tests.testbed import agent as agents
-from tests.testbed import clients, nginx
+from tests.testbed import clients
 from tests.testbed.agent import Agent
 from tests.testbed.clients import Ask
 from tests.testbed.process import eventually
 from tests.testbed.servers import Server
 
 RELOADS = "otel_ebpf.config.reloads"
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[Server]:
-    """An nginx of one worker; /quiet is not logged, /count says how many requests there were."""
-    with nginx.nginx(workers=1, proxy=False) as started:
-        yield started
 
 
 class ConfigMap:

@@ -2,16 +2,16 @@
 
 import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.e2e.books import SERVED, balance, counted, own, settled
 from tests.e2e.conftest import RunAgent, Serve
-from tests.e2e.test_accounting import SERVED, balance, counted, own, settled
 from tests.testbed import agent as agents
-from tests.testbed import clients, jaeger, nginx
+from tests.testbed import clients, jaeger
 from tests.testbed import collector as collectors
 from tests.testbed.agent import AMPLE_RING, Agent
 from tests.testbed.clients import Ask
@@ -20,13 +20,6 @@ from tests.testbed.servers import Server
 from tests.testbed.telemetry import SERVER, Span
 
 ALL = 1 << 56
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[Server]:
-    """An nginx of one worker."""
-    with nginx.nginx(workers=1, proxy=False) as started:
-        yield started
 
 
 def threshold(span: Span) -> int:
